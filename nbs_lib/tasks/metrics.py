@@ -49,36 +49,40 @@ def _hits(y: pd.Series, positive: str) -> np.ndarray:
     return (pd.Series(np.asarray(y)).astype(str) == positive).to_numpy().astype(float)
 
 
-def _ties(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    "The ascending order of the scores, and where in it each group of equal scores begins"
-    order = np.argsort(score, kind="stable")
-    ordered = score[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    return order, starts
-
-
 def _auc(hit: np.ndarray, score: np.ndarray) -> Weighted:
-    order, starts = _ties(score)
-    hit = hit[order]
+    "Each hit counts the misses below it: found once by a search, then summed for any weights"
+    yes, no = np.flatnonzero(hit > 0), np.flatnonzero(hit == 0)
+    yes, no = (rows[np.argsort(score[rows], kind="stable")] for rows in (yes, no))
+    below = np.searchsorted(score[no], score[yes], side="left")
+    upto = np.searchsorted(score[no], score[yes], side="right")
+    tied = not np.array_equal(below, upto)
 
     def value(w: np.ndarray) -> float:
-        w = w[order]
-        pos = np.add.reduceat(w * hit, starts)
-        neg = np.add.reduceat(w * (1 - hit), starts)
-        total = pos.sum() * neg.sum()
-        below = np.cumsum(neg) - neg / 2
-        return float(pos @ below / total) if total > 0 else np.nan
+        pos = w[yes]
+        misses = np.concatenate([[0.0], np.cumsum(w[no])])
+        total = pos.sum() * misses[-1]
+        wins = (pos @ misses[below] + pos @ misses[upto]) / 2 if tied else pos @ misses[below]
+        return float(wins / total) if total > 0 else np.nan
 
     return value
 
 
+def _ties(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    "The ascending order of the scores, and where in it each group of equal scores begins"
+    order = np.argsort(score, kind="stable")
+    ordered = score[order]
+    return order, np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+
+
 def _average_precision(hit: np.ndarray, score: np.ndarray) -> Weighted:
     order, starts = _ties(-score)
-    hit = hit[order]
+    hit, tied = hit[order], len(starts) < len(score)
 
     def value(w: np.ndarray) -> float:
-        w = w[order]
-        pos, every = np.add.reduceat(w * hit, starts), np.add.reduceat(w, starts)
+        every = w[order]
+        pos = every * hit
+        if tied:
+            pos, every = np.add.reduceat(pos, starts), np.add.reduceat(every, starts)
         found, called = np.cumsum(pos), np.cumsum(every)
         if found[-1] <= 0:
             return np.nan
@@ -347,7 +351,7 @@ def _draws(rows: int, n: int, seed: int, groups: np.ndarray | None) -> Iterator[
     unit = None if groups is None else pd.factorize(np.asarray(groups), use_na_sentinel=False)[0]
     k = rows if unit is None else int(unit.max()) + 1
     for _ in range(n):
-        count = np.bincount(rng.integers(0, k, k), minlength=k).astype(float)
+        count = np.bincount(rng.integers(0, k, k, dtype=np.int32), minlength=k).astype(float)
         yield count if unit is None else count[unit]
 
 
