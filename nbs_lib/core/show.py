@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['DASH', 'NARROW', 'Formatter', 'PALETTE', 'FAINT', 'PAPER', 'WIDTH', 'LABEL_LIMIT', 'fmt', 'percent', 'plural',
            'digits_for', 'fmt_interval', 'plain', 'safe', 'Html', 'finding_html', 'note_html', 'table_html',
-           'use_style', 'short', 'figure_html', 'dots_with_intervals', 'bars', 'histogram', 'lines', 'small_multiples']
+           'use_style', 'short', 'figure_html', 'dots_with_intervals', 'bars', 'histogram', 'lines', 'small_multiples',
+           'provenance_html']
 
 # %% ../../notebooks/core/00a_show.ipynb #d6f559ba
 import base64
@@ -727,3 +728,50 @@ def small_multiples(
     for ax in flat[n:]:
         ax.set_visible(False)
     return fig, flat[:n]
+
+# %% ../../notebooks/core/00a_show.ipynb #90497887
+def _facts(pairs: dict[str, Any]) -> str:
+    "A list of names and values; what is empty is left out"
+    there = {k: v for k, v in pairs.items() if v not in (None, "", [], {})}
+    rows = (
+        f"<div><dt>{safe(k, 80)}</dt><dd>{v if isinstance(v, Html) else safe(v, 2000)}</dd></div>"
+        for k, v in there.items()
+    )
+    return f'<dl class="nbs-facts">{"".join(rows)}</dl>'
+
+
+def _files(entries: dict[str, dict]) -> Html:
+    "Artifacts by name with the beginning of their hash and their size"
+    lines = []
+    for name, entry in entries.items():
+        size = f", {fmt(entry['bytes'] / 1024, 0)} kB" if entry.get("bytes") else ""
+        lines.append(
+            f"<li><b>{safe(name)}</b> <code>{safe(str(entry.get('sha256', ''))[:12])}</code>{size}</li>"
+        )
+    return Html(f"<ul>{''.join(lines)}</ul>" if lines else "")
+
+
+def provenance_html(
+    record: dict,  # of a finished stage
+) -> Html:
+    "Where a stage's results came from, folded"
+    config = record.get("config") or {}
+    packages = ", ".join(f"{k} {v}" for k, v in (record.get("packages") or {}).items())
+    facts = {
+        "Read": _files(record.get("inputs") or {}),
+        "Written": _files(record.get("artifacts") or {}),
+        "Study": f"{record.get('study', '')}, run {record.get('run', '')}, config {str(record.get('config_fingerprint', ''))[:12]}",
+        "Seed": record.get("seed"),
+        "Took": fmt(record.get("seconds"), 1, "s") if record.get("seconds") is not None else "",
+        "Finished": str(record.get("finished", ""))[:19].replace("T", " ") + " UTC"
+        if record.get("finished")
+        else "",
+        "Ran on": " ".join(str(record[k]) for k in ("python", "platform") if record.get(k)),
+        "Packages": Html(safe(packages, 20_000)),
+        "Config": Html(
+            "<br>".join(safe(f"{k}: {v}", 400) for k, v in config.items() if v not in (None, "", [], {}))
+        ),
+    }
+    return Html(
+        f'<details class="nbs-provenance"><summary>Where this came from</summary>{_facts(facts)}</details>'
+    )
