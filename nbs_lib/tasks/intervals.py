@@ -108,32 +108,36 @@ def rate_difference(
     return difference, difference - np.hypot(p - l1, u2 - q), difference + np.hypot(u1 - p, q - l2)
 
 # %% ../../notebooks/tasks/00a_intervals.ipynb #b80f411e
+def _periods(when: pd.Series) -> list[tuple[str, np.ndarray]]:
+    "The time in days, weeks and months; a time that is a plain number as it is"
+    if not pd.api.types.is_datetime64_any_dtype(when):
+        return [("moments", group_codes(when, len(when)))]
+    units = [("days", "D"), ("weeks", "W"), ("months", "M")]
+    return [(u, group_codes(when.to_numpy().astype(f"datetime64[{f}]"), len(when))) for u, f in units]
+
+
 def dependence(
     frame: pd.DataFrame,  # the rows that are judged
     study: Study,  # names the group and the time
-) -> tuple[np.ndarray | None, str]:  # a label for each row or None; the sentence that says so
+) -> tuple[np.ndarray | None, str]:  # a number for each row's group or None; the sentence that says so
     "Which rows hang together, and what that means for an interval"
     if study.group and study.group in frame:
-        labels = frame[study.group].astype(str).where(frame[study.group].notna(), None).to_numpy(object)
-        n = pd.Series(labels).nunique()
+        labels = group_codes(frame[study.group], len(frame))
+        n = labels.max(initial=-1) + 1
         return (
             labels,
             f"Intervals resample whole units ({n:,} of {study.group}), since rows of one unit are alike.",
         )
-    later = "; it covers chance within this period, and not how a later period may differ"
+    later = "; they cover chance within this period, and not how a later period may differ"
     if study.time and study.time in frame:
-        when = frame[study.time]
-        for unit, freq in [("days", "D"), ("weeks", "W"), ("months", "M")]:
-            labels = when.dt.to_period(freq)
-            n = labels.nunique()
-            if n >= 10 and n <= len(frame) / 2:
-                codes = labels.dt.strftime("%Y-%m-%d").where(when.notna(), None).to_numpy(object)
+        for unit, labels in _periods(frame[study.time]):
+            if 10 <= (n := labels.max(initial=-1) + 1) <= len(frame) / 2:
                 return (
-                    codes,
-                    f"The interval resamples whole {unit} ({n:,} of them), since their rows share events{later}.",
+                    labels,
+                    f"Intervals resample whole {unit} ({n:,} of them), since their rows share events{later}.",
                 )
-        return None, f"The interval treats the rows as independent{later}."
-    return None, "The interval treats the rows as independent."
+        return None, f"Intervals treat the rows as independent{later}."
+    return None, "Intervals treat the rows as independent."
 
 # %% ../../notebooks/tasks/00a_intervals.ipynb #83eb9ea5
 def resampled_counts(
