@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STAGES', 'stage_folder', 'file_sha256', 'write_atomically', 'plain', 'Stage', 'open_stage', 'read_record',
-           'load_artifact', 'ledger_file', 'openings', 'packages_in_use', 'provenance_html']
+           'load_artifact', 'ledger_file', 'openings', 'packages_in_use']
 
 # %% ../../notebooks/core/04_record.ipynb #325cc643
 import hashlib
@@ -452,24 +452,6 @@ def packages_in_use() -> dict[str, str]:  # distribution name and version
     return {n: importlib.metadata.version(n) for n in sorted(names, key=str.lower) if n != "nbs"}
 
 
-def provenance_html(
-    record: dict,  # of a finished stage
-) -> str:  # a folded section
-    "Where a stage's results came from: inputs, artifacts, code, packages, time"
-    files = [
-        {"what": kind, "name": name, "sha256": entry["sha256"][:16]}
-        for kind, entries in (("read", record["inputs"]), ("wrote", record["artifacts"]))
-        for name, entry in entries.items()
-    ]
-    sources = [{"what": "code", "name": n, "sha256": h[:16]} for n, h in record["modules"].items()]
-    packages = pd.DataFrame(list(record["packages"].items()), columns=["package", "version"])
-    about = f"Study {record['study']}, run {record['run']}, seed {record['seed']}, {record['seconds']:.0f} s, started {record['started']} (UTC), Python {record['python']}, {record['platform']}."
-    tables = look.table_html(pd.DataFrame(files + sources), "Inputs, artifacts and code") + look.table_html(
-        packages, "Packages in use"
-    )
-    return f'<details class="provenance"><summary>Where this came from</summary>{look.note_html(about)}{tables}</details>'
-
-
 @patch
 def close(self: Stage) -> None:
     "Write the record and show where this stage's results came from"
@@ -485,4 +467,4 @@ def close(self: Stage) -> None:
     }
     text = json.dumps(plain(self.record), indent=1, ensure_ascii=False)
     write_atomically(_record_file(self.name, self.study.name, self.run), text)
-    display(look.Html(provenance_html(self.record)))
+    display(look.provenance_html(self.record))
