@@ -351,7 +351,7 @@ def _draws(rows: int, n: int, seed: int, groups: np.ndarray | None) -> Iterator[
     unit = None if groups is None else pd.factorize(np.asarray(groups), use_na_sentinel=False)[0]
     k = rows if unit is None else int(unit.max()) + 1
     for _ in range(n):
-        count = np.bincount(rng.integers(0, k, k, dtype=np.int32), minlength=k).astype(float)
+        count = np.bincount(rng.integers(0, k, k), minlength=k).astype(float)
         yield count if unit is None else count[unit]
 
 
