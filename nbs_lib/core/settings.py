@@ -17,6 +17,10 @@ from pathlib import Path
 class NbsError(Exception):
     "One clear message for the user; the command line prints it without a traceback and exits with code 2"
 
+    def _render_traceback_(self) -> list[str]:
+        "In a notebook too, the message is all there is to see"
+        return [f"{type(self).__name__}: {self}"]
+
 # %% ../../notebooks/core/00_settings.ipynb #cfa4cca1
 def nearest(
     word: str,  # what was written
