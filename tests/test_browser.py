@@ -1,0 +1,88 @@
+"In a real browser: JupyterLab runs a stage and shows its figures, with the numbers of `nbs run`."
+
+import json
+import re
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import BIN, browser_path, environment, make_project
+from test_run import numbers, own_notebooks
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    "A JupyterLab server on a scratch project whose exploration notebook is set to the wine study"
+    root = make_project(tmp_path_factory.mktemp("lab") / "project")
+    path = own_notebooks(root) / "01_exploration.ipynb"
+    path.write_text(path.read_text().replace('study = \\"flights\\"', 'study = \\"wine\\"'))
+    options = [
+        "--no-browser",
+        "--port=0",
+        "--ServerApp.port_retries=0",
+        "--allow-root",
+        "--IdentityProvider.token=secret",
+        "--ip=127.0.0.1",
+    ]
+    log = (root / "lab.log").open("w")
+    server = subprocess.Popen(
+        [BIN / "jupyter", "lab", *options],
+        cwd=root,
+        env=environment(root, JUPYTER_CONFIG_DIR=str(root / ".jupyter")),
+        stdout=log,
+        stderr=log,
+    )
+    try:
+        yield wait_for_server(root / "lab.log"), root
+    finally:
+        server.terminate()
+        server.wait(30)
+        log.close()
+
+
+def wait_for_server(log: Path) -> str:
+    "The server's address, once it answers"
+    deadline = time.time() + 90
+    while time.time() < deadline:
+        if found := re.search(r"http://127\.0\.0\.1:(\d+)/lab", log.read_text()):
+            address = f"http://127.0.0.1:{found[1]}"
+            urllib.request.urlopen(f"{address}/api?token=secret", timeout=20).read()
+            return address
+        time.sleep(0.3)
+    raise AssertionError(log.read_text()[-2000:])
+
+
+def test_jupyterlab_runs_a_stage_and_shows_its_figures(lab, wine):
+    from playwright.sync_api import sync_playwright
+
+    address, root = lab
+    with sync_playwright() as p:
+        browser = p.chromium.launch(
+            executable_path=browser_path(), args=["--no-sandbox", "--disable-background-networking"]
+        )
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.goto(f"{address}/lab/tree/notebooks/01_exploration.ipynb?token=secret")
+        page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=90_000)
+        page.wait_for_selector(
+            '.jp-NotebookPanel-toolbar [data-status="idle"], .jp-Notebook-ExecutionIndicator[data-status="idle"]',
+            timeout=90_000,
+        )
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        record = root / "data/processed/wine/work/exploration.json"
+        deadline = time.time() + 180
+        while not record.exists() and time.time() < deadline:
+            page.wait_for_timeout(500)
+        assert record.exists(), page.inner_text(".jp-Notebook")[-1500:]
+        page.wait_for_selector("figure svg, figure img", timeout=20_000, state="attached")
+        shown = page.evaluate("""() => [...document.querySelectorAll('.jp-OutputArea figure')]
+            .map(f => f.querySelector('svg, img')?.getBoundingClientRect().width || 0)""")
+        browser.close()
+    assert shown and max(shown) > 200, "no figure is visible"
+    ours = json.loads((wine / "data/processed/wine/v001/exploration.json").read_text())
+    assert numbers(json.loads(record.read_text())) == numbers(ours)
