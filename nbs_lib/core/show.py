@@ -291,7 +291,7 @@ WIDTH = {"column": 5.6, "wide": 8.6}  # inches
 
 def use_style() -> None:
     "Make matplotlib draw in the project's style"
-    import matplotlib
+    import matplotlib.style
 
     matplotlib.style.use(Path(nbs_assets.__file__).parent / "nbs.mplstyle")
     _register_maps()
@@ -362,6 +362,9 @@ def _tidy(fig: Any) -> None:
     for ax in fig.axes:
         _tidy_axis(ax.xaxis)
         _tidy_axis(ax.yaxis)
+        place = ax.get_subplotspec()
+        if place and not place.is_first_col() and len(ax.get_shared_y_axes().get_siblings(ax)) > 1:
+            ax.set_ylabel("")  # the first panel of the row says it
     for text in fig.findobj(Text):
         text.set_parse_math(False)
         value = text.get_text()
@@ -385,7 +388,7 @@ def _colour_variables(svg: str) -> str:
 
     def text(match: re.Match) -> str:
         tag = re.sub(r"font-family:[^;\"]*;? ?", "", match[0])
-        return re.sub(r"var\(--v-(accent|compare|alarm)\)", r"var(--v-\1-text)", tag)
+        return re.sub(r"var\(--v-(accent|compare|alarm|grey)\)", r"var(--v-\1-text)", tag)
 
     svg = re.sub(r"(fill|stroke): ?(#[0-9a-fA-F]{6})\b", colour, svg)
     return re.sub(r"<(text|tspan)\b[^>]*>", text, svg)
@@ -395,8 +398,10 @@ def _variable_style() -> str:
     "The variables' values for where the report's style sheet is not: in JupyterLab"
     plain_ones = {**PALETTE, "faint": "#9994", "paper": PAPER}
     values = {n: f"var(--{n},{_FALLBACK.get(n, c)})" for n, c in plain_ones.items()}
+    values["grey"] = "var(--context,#949494)"
     texts = {"accent": "#0072b2", "compare": "#9a6700", "alarm": "#b84a00"}
     values |= {f"{n}-text": f"var(--{n}-text,{c})" for n, c in texts.items()}
+    values["grey-text"] = "var(--grey,#767676)"
     return ";".join(f"--v-{n}:{v}" for n, v in values.items())
 
 
@@ -652,7 +657,8 @@ def histogram(
     else:
         _outlines(ax, arrays, edges)
     ax.grid(axis="x", visible=False)
-    ax.set_ylim(bottom=0)
+    highest = max(a.dataLim.y1 for a in ax.get_shared_y_axes().get_siblings(ax))
+    ax.set_ylim(0, 1.06 * highest if 0 < highest < math.inf else 1)
     ax.set_xlabel(f"{xlabel} ({percent(outside)} lie outside)" if outside else xlabel)
     ax.set_ylabel(ylabel if ylabel is not None else "rows" if len(arrays) == 1 else "density")
     return fig
