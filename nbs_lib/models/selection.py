@@ -18,18 +18,11 @@ import pandas as pd
 
 from ..core.splits import folds, units
 from ..core.study import Study
-from .bundle import Baseline, TabularModel, answer, calibrate
+from .bundle import Baseline, TabularModel
 from .candidates import Candidate, FewFeatures, make_estimator
 from .features import make_encoder
 from ..tasks.intervals import dependence
-from nbs_lib.tasks.metrics import (
-    Metric,
-    classes_of,
-    get_metric,
-    metrics_for,
-    paired_difference,
-    positive_class,
-)
+from ..tasks.metrics import Metric, metrics_for, paired_difference, positive_class
 
 # %% ../../notebooks/models/03_selection.ipynb #160e364b
 CELLS = 40_000_000  # numbers that the search may hold at once, in features or in class probabilities
@@ -102,7 +95,7 @@ def first_threshold(
 ) -> float:  # between 0 and 1
     "The threshold that theory suggests for well calibrated probabilities"
     if for_the_metric(study):
-        return float(np.clip(share, 1e-4, 0.5))
+        return float(np.clip(share, 1e-4, 1 - 1e-4 if study.metric == "balanced_accuracy" else 0.5))
     fp, fn = study.cost.false_positive, study.cost.false_negative
     return float(np.clip(fp / (fp + fn), 1e-6, 1 - 1e-6)) if fp + fn > 0 else 0.5
 
