@@ -83,9 +83,9 @@ def as_text(
 CALENDAR = {
     "year": lambda t: t.dt.year,
     "month": lambda t: t.dt.month,
-    "day of year": lambda t: t.dt.dayofyear,
-    "weekday": lambda t: t.dt.weekday,
-    "weekend": lambda t: (t.dt.weekday >= 5).where(t.notna()),
+    "day of year": lambda t: t.dt.day_of_year,
+    "weekday": lambda t: t.dt.day_of_week,
+    "weekend": lambda t: (t.dt.day_of_week >= 5).where(t.notna()),
     "hour": lambda t: t.dt.hour,
 }
 MICROSECONDS = {"s": 10**6, "min": 60 * 10**6, "h": 3600 * 10**6, "d": 86400 * 10**6, "W": 7 * 86400 * 10**6}
@@ -141,7 +141,7 @@ def _on_circle(spec: dict, X: pd.DataFrame) -> np.ndarray:
     else:
         moment = as_date(column)
         hours = moment.dt.hour + moment.dt.minute / 60
-        turn = (hours / 24 if spec["of"] == "time of day" else moment.dt.dayofyear / 365.25).to_numpy(
+        turn = (hours / 24 if spec["of"] == "time of day" else moment.dt.day_of_year / 365.25).to_numpy(
             dtype=float
         )
     return getattr(np, spec["wave"])(2 * np.pi * turn)
@@ -213,8 +213,8 @@ def _from_date(column: str, study: Study, train: pd.DataFrame) -> list[dict]:
     span = (moment.max() - moment.min()).days if moment.notna().any() else 0
     monthly = moment.dt.day.nunique() <= 1
     by_time = study.split.by == "time" and column == study.time
-    parts = ["year"]
-    if not by_time or span >= 330:
+    parts = ["year"] if not by_time or span >= 2 * 365 else []
+    if not by_time or moment.dt.month.nunique() >= 11:
         parts += ["month"] if monthly else ["day of year"]
     parts += [] if monthly else ["weekday", "weekend", "hour"]
     specs = [
@@ -776,7 +776,7 @@ def _history_meaning(spec: dict, study: Study) -> str:
 def _meaning(spec: dict, study: Study) -> str:
     "What a feature says, in one phrase"
     column, how = spec["sources"][0], spec["how"]
-    unit = f" in {study.units[column]}" if column in study.units else ""
+    unit = f" ({study.units[column]})" if column in study.units else ""
     if how == "history":
         return _history_meaning(spec, study)
     if how == "circle":
@@ -789,7 +789,7 @@ def _meaning(spec: dict, study: Study) -> str:
             else f"days of {column} since {spec['since'][:10]}"
         )
     return {
-        "raw": f"{column} as it stands{unit}",
+        "raw": f"{column}{unit}, unchanged",
         "calendar": f"{spec.get('part')} of {column}",
         "missing": f"whether {column} is missing",
         "length": f"number of characters of {column}",
@@ -802,8 +802,8 @@ def _known_when(spec: dict) -> str:
     "When a feature's value is known"
     if spec["how"] != "history":
         return "with the row"
-    later = f" and {_duration(spec['delay'])} passed" if spec["delay_us"] else ""
-    return f"of earlier rows, once {spec['known_at'] or spec['time']}{later or ' passed'}"
+    later = f"{_duration(spec['delay'])} after" if spec["delay_us"] else "after"
+    return f"{later} {spec['known_at'] or spec['time']} of each earlier row"
 
 # %% ../../notebooks/models/00_features.ipynb #a707cb47
 def feature_dictionary(
@@ -1158,9 +1158,10 @@ class TextVectors(TransformerMixin, BaseEstimator):
         "Coordinates"
         blocks = [np.zeros((len(X), 0))]
         for column, part in zip(X.columns, self.parts_, strict=True):
-            if part and len(X):
+            if part:
                 weigh, condense = part
-                blocks.append(condense.transform(weigh.transform(X[column].fillna("").tolist())))
+                weights = weigh.transform(X[column].fillna("").tolist()) if len(X) else None
+                blocks.append(condense.transform(weights) if len(X) else np.zeros((0, condense.n_components)))
         return np.hstack(blocks)
 
     def get_feature_names_out(
