@@ -3,6 +3,7 @@
 import nbformat
 import numpy as np
 import pandas as pd
+
 from nbs_lib.core.checklist import CHECKS
 from nbs_lib.core.show import (
     Html,
@@ -49,7 +50,11 @@ def _code(source: str, *shown: object, tags: list[str] | None = None, error: str
         else:
             outputs.append(nbformat.v4.new_output("execute_result", {"text/plain": str(item)}))
     if error:
-        outputs.append(nbformat.v4.new_output("error", ename="ValueError", evalue=error, traceback=["\x1b[31mValueError\x1b[0m", error]))
+        outputs.append(
+            nbformat.v4.new_output(
+                "error", ename="ValueError", evalue=error, traceback=["\x1b[31mValueError\x1b[0m", error]
+            )
+        )
     return nbformat.v4.new_code_cell(source, outputs=outputs, metadata={"tags": tags} if tags else {})
 
 
@@ -57,13 +62,37 @@ def figures(rng: np.random.Generator) -> dict[str, Html]:
     "One of each kind of figure"
     months = np.arange(1, 9)
     late = np.array([0.23, 0.25, 0.24, 0.25, 0.24, 0.33, 0.33, 0.21])
-    carriers = ["ExpressJet Airlines Inc.", "AirTran Airways Corporation", "Mesa Airlines Inc.", "Frontier Airlines Inc.", "Envoy Air", "Southwest Airlines Co.", "JetBlue Airways", "United Air Lines Inc.", "Endeavor Air Inc.", "American Airlines Inc.", "US Airways Inc.", "Delta Air Lines Inc.", "Virgin America", "Alaska Airlines Inc.", "Hawaiian Airlines Inc."]
+    carriers = [
+        "ExpressJet Airlines Inc.",
+        "AirTran Airways Corporation",
+        "Mesa Airlines Inc.",
+        "Frontier Airlines Inc.",
+        "Envoy Air",
+        "Southwest Airlines Co.",
+        "JetBlue Airways",
+        "United Air Lines Inc.",
+        "Endeavor Air Inc.",
+        "American Airlines Inc.",
+        "US Airways Inc.",
+        "Delta Air Lines Inc.",
+        "Virgin America",
+        "Alaska Airlines Inc.",
+        "Hawaiian Airlines Inc.",
+    ]
     shares = np.linspace(0.36, 0.11, len(carriers))
     fig, axes = small_multiples(6)
-    for ax, name in zip(axes, ["distance (miles)", "seats", "temperature (°F)", "wind (mph)", "visibility (miles)", "hour"], strict=True):
+    for ax, name in zip(
+        axes,
+        ["distance (miles)", "seats", "temperature (°F)", "wind (mph)", "visibility (miles)", "hour"],
+        strict=True,
+    ):
         histogram({"late": rng.normal(1, 1, 400), "on time": rng.normal(0, 1, 900)}, name, ax=ax)
         ax.get_legend().remove()
-    curve = {"Newark": (months, late, late - 0.02, late + 0.02), "Kennedy": (months, late - 0.03, late - 0.05, late - 0.01), "LaGuardia": (months, late + 0.05, late + 0.03, late + 0.07)}
+    curve = {
+        "Newark": (months, late, late - 0.02, late + 0.02),
+        "Kennedy": (months, late - 0.03, late - 0.05, late - 0.01),
+        "LaGuardia": (months, late + 0.05, late + 0.03, late + 0.07),
+    }
     models = ["Boosting", "Logistic regression", "Rate by carrier and hour", "Constant"]
     return {
         "lines": figure_html(lines(curve, "month of 2013", "share late"), "Summer is late, most of all at LaGuardia", "Share of flights more than 15 minutes late, training part, n = 218,342, 95 % intervals.", name="exploration-1"),
@@ -82,7 +111,9 @@ def stage_notebook(hostile: bool = False, error: bool = False) -> nbformat.Noteb
         "missing": [0.0, 0.002, 0.0, 0.031, 0.77], "distinct": [527, 1411, 4043, 174, 36], "median": [-2.0, 1535.0, np.nan, 57.2, 24.166],
         "first values": ["2, 4, 2, -1", "830, 850, 923", "N14228, N24211", "39.02, 39.92", "nan, 24.2"],
     })  # fmt: skip
-    wide = pd.DataFrame(rng.normal(size=(60, 14)), columns=[f"a rather long column name {i}" for i in range(14)])
+    wide = pd.DataFrame(
+        rng.normal(size=(60, 14)), columns=[f"a rather long column name {i}" for i in range(14)]
+    )
     cells = [
         _markdown("# Exploration\n\n> What the table holds, what broke its contract, and what the late flights have in common."),
         _code("#| default_exp exploration"),
@@ -113,17 +144,36 @@ def stage_notebook(hostile: bool = False, error: bool = False) -> nbformat.Noteb
         cells += _hostile_cells()
     if error:
         cells.append(_code("model.fit(X)", error="Input contains <b>NaN</b>"))
-    record = {"study": "flights", "run": "v003", "seed": 0, "seconds": 11.2, "python": "3.11", "packages": {"pandas": "3.1.1", "numpy": "2.4.6"}, "artifacts": {"train": {"sha256": "9b1d" * 16, "bytes": 5_300_000}}, "config": {"task": "binary", "target": "late"}}
+    record = {
+        "study": "flights",
+        "run": "v003",
+        "seed": 0,
+        "seconds": 11.2,
+        "python": "3.11",
+        "packages": {"pandas": "3.1.1", "numpy": "2.4.6"},
+        "artifacts": {"train": {"sha256": "9b1d" * 16, "bytes": 5_300_000}},
+        "config": {"task": "binary", "target": "late"},
+    }
     cells += [_markdown("## Provenance"), _code("stage.close()", provenance_html(record))]
     return nbformat.v4.new_notebook(cells=cells)
 
 
 def _hostile_cells() -> list[dict]:
-    frame = pd.DataFrame({HOSTILE[0]: HOSTILE, HOSTILE[1]: range(len(HOSTILE)), HOSTILE[3]: np.linspace(-1, 1e9, len(HOSTILE))})
-    drawn = figure_html(bars(HOSTILE, range(1, 12), HOSTILE[0], highlight=HOSTILE[4]), HOSTILE[1], HOSTILE[4], name=HOSTILE[0])
+    frame = pd.DataFrame(
+        {HOSTILE[0]: HOSTILE, HOSTILE[1]: range(len(HOSTILE)), HOSTILE[3]: np.linspace(-1, 1e9, len(HOSTILE))}
+    )
+    drawn = figure_html(
+        bars(HOSTILE, range(1, 12), HOSTILE[0], highlight=HOSTILE[4]), HOSTILE[1], HOSTILE[4], name=HOSTILE[0]
+    )
     raw = {"output_type": "execute_result", "data": {"text/html": HOSTILE[0], "text/plain": HOSTILE[2]}}
-    script = {"output_type": "display_data", "data": {"application/javascript": "document.title='owned'", "text/plain": HOSTILE[0]}}
-    svg = {"output_type": "display_data", "data": {"image/svg+xml": f"<svg xmlns='http://www.w3.org/2000/svg'>{HOSTILE[0]}</svg>"}}
+    script = {
+        "output_type": "display_data",
+        "data": {"application/javascript": "document.title='owned'", "text/plain": HOSTILE[0]},
+    }
+    svg = {
+        "output_type": "display_data",
+        "data": {"image/svg+xml": f"<svg xmlns='http://www.w3.org/2000/svg'>{HOSTILE[0]}</svg>"},
+    }
     said = [finding_html(h) for h in HOSTILE] + [note_html(h) for h in HOSTILE]
     printed = {"output_type": "stream", "name": "stdout", "text": "\n".join(HOSTILE)}
     return [
@@ -135,9 +185,27 @@ def _hostile_cells() -> list[dict]:
 def manifest(version: str = "v003", **changes: object) -> dict:
     "The manifest of a version"
     number = int(version[1:])
-    passing = {"PROBLEM", "QUALITY", "SPLIT", "BASELINE", "FEATURES", "TRACKED", "CV", "TUNED", "CURVES", "HOLDOUT", "EXPLAIN", "SERIALISED", "LATENCY"}
+    passing = {
+        "PROBLEM",
+        "QUALITY",
+        "SPLIT",
+        "BASELINE",
+        "FEATURES",
+        "TRACKED",
+        "CV",
+        "TUNED",
+        "CURVES",
+        "HOLDOUT",
+        "EXPLAIN",
+        "SERIALISED",
+        "LATENCY",
+    }
     verdicts = {"OVERFIT": "fail", "FAIRNESS": "not applicable"}
-    stage_of = dict.fromkeys(["PROBLEM", "QUALITY", "SPLIT"], "exploration") | {"FEATURES": "features"} | dict.fromkeys(["BASELINE", "CV", "TUNED", "CURVES", "OVERFIT"], "modeling")
+    stage_of = (
+        dict.fromkeys(["PROBLEM", "QUALITY", "SPLIT"], "exploration")
+        | {"FEATURES": "features"}
+        | dict.fromkeys(["BASELINE", "CV", "TUNED", "CURVES", "OVERFIT"], "modeling")
+    )
     checks = [
         {"code": c.code, "question": c.question, "phase": c.phase, "verdict": "pass" if c.code in passing else verdicts.get(c.code, "not yet"), "evidence": "Training 0.812, validation 0.721: a gap of 0.091." if c.code in passing | set(verdicts) else "", "stage": stage_of.get(c.code, "evaluation" if c.code in passing | set(verdicts) else "")}
         for c in CHECKS.values()

@@ -4,12 +4,11 @@
 
 # %% auto #0
 __all__ = ['DASH', 'NARROW', 'Formatter', 'PALETTE', 'FAINT', 'PAPER', 'WIDTH', 'LABEL_LIMIT', 'fmt', 'percent', 'plural',
-           'digits_for', 'fmt_interval', 'plain', 'safe', 'Html', 'finding_html', 'note_html', 'table_html',
+           'digits_for', 'fmt_interval', 'visible', 'plain', 'safe', 'Html', 'finding_html', 'note_html', 'table_html',
            'use_style', 'short', 'figure_html', 'dots_with_intervals', 'bars', 'histogram', 'lines', 'small_multiples',
            'provenance_html']
 
 # %% ../../notebooks/core/00a_show.ipynb #d6f559ba
-import base64
 import contextlib
 import hashlib
 import html
@@ -126,6 +125,13 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
+def visible(
+    text: str,  # may have several lines
+) -> str:  # not yet escaped
+    "Text whose control and direction characters can be seen"
+    return _BIDI.sub(lambda m: f"‹U+{ord(m[0]):04X}›", _CONTROL.sub("\ufffd", text))
+
+
 def plain(
     text: Any,  # anything
     limit: int = 200,  # characters to keep
@@ -134,8 +140,7 @@ def plain(
     text = str(text)
     cut = len(text) > limit
     text = text[: limit - 1].rstrip() + "…" if cut else text
-    text = _BIDI.sub(lambda m: f"‹U+{ord(m[0]):04X}›", _CONTROL.sub("\ufffd", text))
-    return re.sub(r"\s+", " ", text)
+    return re.sub(r"\s+", " ", visible(text))
 
 
 def safe(

@@ -30,7 +30,7 @@ from nbconvert.exporters.templateexporter import TemplateExporter
 import nbs_assets
 from ..core.record import STAGES
 from ..core.settings import number_setting
-from ..core.show import DASH, digits_for, fmt, plain, plural, safe, table_html
+from ..core.show import DASH, digits_for, fmt, plain, plural, safe, table_html, visible
 
 # %% ../../notebooks/runner/03_reports.ipynb #10a29aa0
 ASSETS = Path(nbs_assets.__file__).parent
@@ -74,6 +74,9 @@ def _markdown() -> Any:
             if url.startswith("data:image/"):
                 return f'<img src="{html.escape(url)}" alt="{html.escape(text)}">'
             return html.escape(text)
+
+        def link(self, text: str, url: str, title: str | None = None) -> str:
+            return text if self.safe_url(url).startswith("#harmful") else super().link(text, url, title)
 
         def heading(self, text: str, level: int, **attrs: Any) -> str:
             return f"<h{min(max(level, 3), 6)}>{text}</h{min(max(level, 3), 6)}>"
@@ -169,7 +172,7 @@ def _picture(data: dict) -> str | None:
 
 def _pre(text: str, limit: int = 6000) -> str:
     "Plain text, escaped and cut"
-    text = _ANSI.sub("", text).rstrip()
+    text = visible(_ANSI.sub("", text)).rstrip()
     more = f"\n… {fmt(len(text) - limit)} more characters" if len(text) > limit else ""
     return f'<pre tabindex="0">{html.escape(text[:limit] + more)}</pre>'
 
@@ -275,7 +278,7 @@ def _add_code(section: Section, cell: dict, hidden: bool, errors: list[dict]) ->
 # %% ../../notebooks/runner/03_reports.ipynb #91121ffe
 def _unique(sections: list[Section]) -> None:
     "Give equal headings different identifiers"
-    seen: dict[str, int] = {}
+    seen = {"main": 1, "error": 1}  # what the template itself uses
     for section in sections:
         if section.id:
             seen[section.id] = seen.get(section.id, 0) + 1
@@ -595,7 +598,7 @@ def _phases(checks: Iterable[dict]) -> list[dict]:
     for check in checks:
         stage = str(check.get("stage") or "")
         outcome = str(check.get("verdict", "not yet"))
-        phases.setdefault(str(check.get("phase", "Checks")), []).append({
+        phases.setdefault(plain(check.get("phase") or "Checks", 60), []).append({
             "code": slug(check.get("code", "")).upper(), "question": plain(check.get("question", check.get("code", "")), 200),
             "verdict": outcome, "evidence": plain(check.get("evidence") or "", 600), "mark": mark_svg(outcome),
             "stage": stage, "href": page_name(stage) if stage in STAGES else "",
@@ -887,7 +890,7 @@ def origin(
         "Config": _listed(f"{k}: {v}" for k, v in _flat(manifest.get("config") or {}).items()),
         "Files": _listed(f"{f.get('path', f)} {str(f.get('sha256', ''))[:12]}" if isinstance(f, dict) else str(f) for f in data.get("files") or []),
         "Ran on": " ".join(plain(manifest[k], 200) for k in ("python", "platform") if manifest.get(k)),
-        "Packages": Markup(", ").join(f"{k} {v}" for k, v in packages.items()),
+        "Packages": Markup(", ").join(plain(f"{k} {v}", 100) for k, v in packages.items()),
     })  # fmt: skip
     return (
         first + Markup("<details><summary>Config, files and packages</summary>") + rest + Markup("</details>")
