@@ -256,8 +256,12 @@ def find_decimal(
 ) -> str | None:  # "." or ","; None when no value tells
     "The decimal sign, by the values that cannot be read in two ways"
     values = [value.strip() for row in _records(_sample(text), delimiter)[1:] for value in row]
+    values = [v for v in values if v[-1:].isdigit() or v[-1:] in "%€"]
     comma = sum(CLEAR_COMMA.fullmatch(v) is not None for v in values)
     point = sum(CLEAR_POINT.fullmatch(v) is not None for v in values)
+    if comma == point == 0 and delimiter != ",":
+        unclear = [v for v in values if re.fullmatch(r"[+-]?\d{1,3}[.,]\d{3}", v)]
+        return "," if unclear and not any("." in v for v in unclear) else None
     return None if comma == point else "," if comma > point else "."
 
 # %% ../../notebooks/core/01a_sources.ipynb #2459009b
