@@ -165,13 +165,7 @@ class FewFeatures(TransformerMixin, BaseEstimator):
         return np.asarray(self.names_ or ["(nothing)"], dtype=object)
 
 # %% ../../notebooks/models/01_candidates.ipynb #76f56d01
-FIXED = {
-    "verbosity": -1,
-    "deterministic": True,
-    "force_row_wise": True,
-    "n_jobs": 2,
-    "importance_type": "gain",
-}
+FIXED = {"verbosity": -1, "deterministic": True, "force_row_wise": True, "importance_type": "gain"}
 PATIENCE = 25  # rounds without an improvement
 
 
@@ -283,6 +277,7 @@ def boosting_params(
         "colsample_bytree": 0.6,
         "reg_lambda": 1.0,
         "max_bin": 127,
+        "n_jobs": 1 if rows < 5000 else 2,
         "random_state": study.seed,
     }
     if classes == 0:
@@ -317,13 +312,13 @@ def _forest(study: Study, rows: int, classes: int, params: dict, extra: bool = F
 
     kind = ("ExtraTrees" if extra else "RandomForest") + ("Classifier" if classes else "Regressor")
     common = {
-        "n_estimators": 100 if rows > 5000 or classes > 20 else 300,
+        "n_estimators": 100 if rows > 5000 or classes > 20 else 200,
         "min_samples_leaf": 5 if rows > 2000 else 2,
         "max_features": "sqrt" if classes else 0.4,
         "bootstrap": True,
         "max_samples": min(rows, 6000),
         "max_leaf_nodes": int(np.clip(200_000 // classes, 50, 6000)) if classes > 2 else None,
-        "n_jobs": 2,
+        "n_jobs": 1 if rows < 1000 else 2,
         "random_state": study.seed,
     }
     return getattr(ensemble, kind)(**{**common, **params})
