@@ -9,7 +9,6 @@ __all__ = ['Z95', 'wilson', 'mean_by', 'Binned', 'as_numbers', 'is_continuous', 
            'associations', 'cluster_order', 'strongest_pairs', 'psi', 'drift_table', 'TimeBins', 'time_bins']
 
 # %% ../../notebooks/core/03a_profile.ipynb #d0f2bfda
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +78,8 @@ class Binned:
     labels: list[str]  # of the bins
     centres: np.ndarray | None  # where a numeric bin lies (the median of its values); None for categories
     missing: int | None  # the code that means missing, if any row is
+    pooled: int | None = None  # the code of all rarer categories together, if there are any
+    exact: bool = True  # whether each bin is a single value
 
 
 def as_numbers(
@@ -123,7 +124,7 @@ def _edges(ordered: np.ndarray, starts: np.ndarray, bins: int) -> np.ndarray:
     length = np.diff(np.r_[starts, len(ordered)])
     heavy = length * bins > len(ordered)
     rest = ordered[~np.repeat(heavy, length)]
-    free = max(bins - int(heavy.sum()), 2)
+    free = max(round(bins * len(rest) / len(ordered)), 4)
     after = starts[1:][heavy[:-1]]
     found = [rest[(np.arange(1, free) * len(rest)) // free], ordered[starts[heavy]], ordered[after]]
     edges = np.unique(np.concatenate(found))
@@ -140,32 +141,36 @@ def bin_column(
     if kind == "text":
         values, kind = values.str.len().astype("float64"), "number"
     if is_continuous(values, kind):
-        codes, centres = _cut(as_numbers(values), bins)
-        labels = _labels(values, kind, centres)
+        numbers = as_numbers(values)
+        codes, centres = _cut(numbers, bins)
+        labels, pooled = _labels(values, kind, centres), None
+        exact = bool((numbers == centres[codes])[codes >= 0].all()) if len(centres) else True
     else:
-        codes, labels = _categories(values, keep)
-        centres = None
+        codes, labels, pooled = _categories(values, keep)
+        centres, exact = None, True
     missing = None
     if (codes < 0).any():
         missing = len(labels)
         codes = np.where(codes < 0, missing, codes)
         labels = [*labels, "missing"]
         centres = None if centres is None else np.r_[centres, np.nan]
-    return Binned(codes, labels, centres, missing)
+    return Binned(codes, labels, centres, missing, pooled, exact)
 
 
-def _categories(values: pd.Series, keep: int | None) -> tuple[np.ndarray, list[str]]:
-    "Codes by falling frequency (-1 for missing) and labels; what is not kept becomes one bin"
+def _categories(values: pd.Series, keep: int | None) -> tuple[np.ndarray, list[str], int | None]:
+    "Codes by falling frequency (-1 for missing), labels, and the code of what is not kept"
     raw, found = pd.factorize(values)
     counts = np.bincount(raw[raw >= 0], minlength=len(found))
     order = np.argsort(-counts, kind="stable")
     place = np.empty(len(found), np.int64)
     place[order] = np.arange(len(found))
-    labels = [_plain(v) for v in np.asarray(found, object)[order[: keep or len(order)]]]
-    if keep and len(found) > keep:
+    keep = keep if keep and len(found) > keep + 1 else len(found)
+    labels = [_plain(v) for v in np.asarray(found, object)[order[:keep]]]
+    if len(found) > keep:
         place = np.minimum(place, keep)
         labels = [*labels, f"{len(found) - keep:,} others"]
-    return np.where(raw < 0, -1, place[raw] if len(place) else -1), labels
+    pooled = keep if len(found) > keep else None
+    return np.where(raw < 0, -1, place[raw] if len(place) else -1), labels, pooled
 
 
 def _plain(value: object) -> str:
@@ -406,7 +411,7 @@ def screen_columns(
         )
         spread = np.maximum(np.sqrt((ranks**2).mean(0)), 1e-12)
         strength[part] = np.abs(ranks.T @ wanted / len(target.rows)).max(1) / spread
-    others = [c for c in columns if c not in set(numeric)][: keep // 2]
+    others = [c for c in columns if kinds[c] not in ("number", "bool")][: keep // 2]
     best = set(strength[numeric].nlargest(keep - len(others)).index) | set(others)
     return [c for c in columns if c in best]
 
@@ -552,7 +557,7 @@ def drift_table(
     columns: list[str],  # which ones
     early: np.ndarray,  # positions of the earlier part
     late: np.ndarray,  # positions of the later part
-) -> pd.DataFrame:  # column, psi, chance, before, after; strongest first
+) -> pd.DataFrame:  # column, kind, moved (a share of the rows), psi, chance, before, after; most moved first
     "How far each column's distribution moved between two parts of the table"
     rows = []
     both = np.r_[early, late]
@@ -562,9 +567,10 @@ def drift_table(
         a, b = binned.codes[: len(early)], binned.codes[len(early) :]
         index, chance = psi(a, b, len(binned.labels))
         before, after = _typical(values, kinds[column], binned, len(early))
-        rows.append((column, kinds[column], index, chance, before, after))
-    found = pd.DataFrame(rows, columns=["column", "kind", "psi", "chance", "before", "after"])
-    return found.sort_values("psi", ascending=False, kind="stable", ignore_index=True)
+        p, q = (np.bincount(c, minlength=len(binned.labels)) / max(len(c), 1) for c in (a, b))
+        rows.append((column, kinds[column], np.abs(p - q).sum() / 2, index, chance, before, after))
+    found = pd.DataFrame(rows, columns=["column", "kind", "moved", "psi", "chance", "before", "after"])
+    return found.sort_values("moved", ascending=False, kind="stable", ignore_index=True)
 
 
 def _typical(values: pd.Series, kind: str, binned: Binned, n: int) -> tuple[str, str]:
@@ -575,12 +581,16 @@ def _typical(values: pd.Series, kind: str, binned: Binned, n: int) -> tuple[str,
         numbers = as_numbers(values)
         gone = [np.isnan(numbers[part]).mean() for part in (slice(n), slice(n, None))]
         if abs(gone[0] - gone[1]) > 0.1:
-            return tuple(f"missing {g:.0%}" for g in gone)
-        return tuple(f"median {np.nanmedian(numbers[part]):.4g}" for part in (slice(n), slice(n, None)))
+            return tuple(f"missing {100 * g:.0f} %" for g in gone)
+        parts = [numbers[part][~np.isnan(numbers[part])] for part in (slice(n), slice(n, None))]
+        middles = [np.median(x) if len(x) else np.nan for x in parts]
+        if middles[0] == middles[1]:
+            return tuple(f"mean {x.mean():.4g}" for x in parts)
+        return tuple(f"median {m:.4g}" for m in middles)
     k = len(binned.labels)
     shares = [np.bincount(c, minlength=k) / max(len(c), 1) for c in (binned.codes[:n], binned.codes[n:])]
     most = int(np.abs(shares[0] - shares[1]).argmax())
-    return tuple(f"{binned.labels[most]} {s[most]:.0%}" for s in shares)
+    return tuple(f"{binned.labels[most]} {100 * s[most]:.0f} %" for s in shares)
 
 # %% ../../notebooks/core/03a_profile.ipynb #bdfb064c
 @dataclass

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from .profile import TimeBins, as_numbers
+from .show import percent
 
 # %% ../../notebooks/core/03b_quality.ipynb #b428379a
 @dataclass
@@ -157,7 +158,11 @@ def inspect_numbers(
     issues = _constant(name, top, share, n, len(column.distinct))
     if infinite:
         issues.append(Issue(name, "infinite values", infinite, "treated as missing in the figures"))
-    if _AGE.search(str(name)) and n and (wrong := int(((column.values < 0) | (column.values > 120)).sum())):
+    if (
+        _AGE.search(str(name))
+        and 1 < facts["middle"] < 120
+        and (wrong := int(((column.values < 0) | (column.values > 120)).sum()))
+    ):
         issues.append(
             Issue(name, "impossible age", wrong, f"from {column.at(0):g} to {column.at(1):g}", severe=True)
         )
@@ -332,7 +337,7 @@ def inspect(
                     name,
                     "mostly missing",
                     round(missing * len(frame)),
-                    f"known in {1 - missing:.1%} of the rows",
+                    f"known in {percent(1 - missing)} of the rows",
                 )
             )
         facts[name] = {"kind": kind, "missing": missing, **fact}
@@ -438,7 +443,7 @@ def missing_story(
     if gone[-1] and not gone.all() and s[: (k := len(s) - int(np.argmin(gone[::-1])))].mean() < 0.6:
         return f"stops after {labels[at[k - 1]]}"
     early, late = s[: max(len(s) // 3, 1)].mean(), s[-max(len(s) // 3, 1) :].mean()
-    return f"from {early:.0%} to {late:.0%}" if abs(early - late) > 0.1 else ""
+    return f"from {percent(early)} to {percent(late)}" if abs(early - late) > 0.1 else ""
 
 
 def missing_together(
