@@ -480,9 +480,10 @@ def _sheet_rows(path: Path, sheet: str | int | None) -> list[tuple]:
     if isinstance(sheet, int) and not 0 <= sheet < len(names):
         raise NbsError(f"{relative(path)}: data: sheet: {sheet} is not between 0 and {len(names) - 1}")
     page = book[sheet] if isinstance(sheet, str) else book[names[sheet or 0]]
-    rows = [row for row in page.iter_rows(values_only=True) if any(v is not None for v in row)]
+    rows = list(page.iter_rows(values_only=True))
     book.close()
-    return rows
+    used = [i for i, row in enumerate(rows) if any(v is not None for v in row)]
+    return rows[used[0] : used[-1] + 1] if used else []
 
 
 def _read_excel(path: Path, sheet: str | int | None) -> tuple[pd.DataFrame, list[str]]:
