@@ -139,8 +139,8 @@ def plain(
     "Text from data on one line: nothing invisible, nothing endless"
     text = str(text)
     cut = len(text) > limit
-    text = text[: limit - 1].rstrip() + "…" if cut else text
-    return re.sub(r"\s+", " ", visible(text))
+    text = re.sub(r"[^\S\u00a0]+", " ", visible(text[: limit - 1].rstrip() + "…" if cut else text))
+    return re.sub(r"(?<=\d) (?=[%°€$£])", NARROW, text)
 
 
 def safe(
@@ -225,9 +225,35 @@ def _cell(value: Any, text: str, numeric: bool, bar: float | None) -> str:
     return f"<td{mark}{key}{style}>{body if numeric else f'<bdi>{body}</bdi>'}</td>"
 
 
+_NUMBER = re.compile(r"[-−+<>]?[\d,]*\.?\d+(?:\u00a0?%| %)?")
+
+
+def _is_numeric(values: pd.Series) -> bool:
+    "Whether a column holds numbers"
+    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+
+
+def _written_numbers(values: pd.Series) -> bool:
+    "Whether a column of texts holds numbers that were written out already, and gaps"
+    if not (pd.api.types.is_object_dtype(values) or pd.api.types.is_string_dtype(values)):
+        return False
+    there = [str(v) for v in values if not _missing(v) and str(v) not in ("", DASH)]
+    return bool(there) and all(_NUMBER.fullmatch(v) for v in there)
+
+
+def _written_cell(value: Any) -> str:
+    "One `<td>` with a number that was written out already"
+    text = DASH if _missing(value) else str(value)
+    match = re.search(r"[\d,]*\.?\d+", text)
+    key = f' data-v="{"-" if text[:1] in "-−" else ""}{match[0].replace(",", "")}"' if match else ""
+    return f'<td class="n"{key}>{safe(text, 160)}</td>'
+
+
 def _cells(values: pd.Series, how: Formatter | None, bar: bool) -> list[str]:
     "All cells of one column"
-    numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    if how is None and _written_numbers(values):
+        return [_written_cell(v) for v in values]
+    numeric = _is_numeric(values)
     write = _formatter(values, how)
     largest = float(np.nanmax(np.abs(values.astype(float)), initial=0)) if bar and numeric else 0
     share = (lambda x: None) if not largest else (lambda x: None if _missing(x) else float(x) / largest)
@@ -239,7 +265,7 @@ def _head(frame: pd.DataFrame) -> str:
     cells = []
     for i, name in enumerate(frame.columns):
         values = frame.iloc[:, i]
-        numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+        numeric = _is_numeric(values) or _written_numbers(values)
         cells.append(f'<th scope="col"{" class=n" if numeric else ""}>{safe(name, 80)}</th>')
     return f"<thead><tr>{''.join(cells)}</tr></thead>"
 
@@ -360,17 +386,24 @@ def _tidy_axis(axis: Any) -> None:
         formatter.seq = [short(s) for s in formatter.seq]
 
 
+def _texts(fig: Any) -> list[Any]:
+    "The texts of a figure that may hold words from data; tick labels have their formatters"
+    texts = [*fig.texts]
+    for ax in fig.axes:
+        texts += [*ax.texts, ax.title, ax._left_title, ax._right_title, ax.xaxis.label, ax.yaxis.label]
+        texts += ax.get_legend().get_texts() if ax.get_legend() else []
+    return texts
+
+
 def _tidy(fig: Any) -> None:
     "Prepare all axes and texts of a figure"
-    from matplotlib.text import Text
-
     for ax in fig.axes:
         _tidy_axis(ax.xaxis)
         _tidy_axis(ax.yaxis)
         place = ax.get_subplotspec()
         if place and not place.is_first_col() and len(ax.get_shared_y_axes().get_siblings(ax)) > 1:
             ax.set_ylabel("")  # the first panel of the row says it
-    for text in fig.findobj(Text):
+    for text in _texts(fig):
         text.set_parse_math(False)
         value = text.get_text()
         if _CONTROL.search(value) or _BIDI.search(value) or len(value) > 200:
@@ -418,6 +451,15 @@ def _unique_ids(svg: str, prefix: str) -> str:
     return re.sub(r'(href="#|url\(#)([^")]+)', lambda m: m[1] + names.get(m[2], m[2]), svg)
 
 # %% ../../notebooks/core/00a_show.ipynb #6a5440f9
+def _lay_out(fig: Any) -> None:
+    "Place everything once; left to itself matplotlib draws the whole figure a second time to do so"
+    engine = fig.get_layout_engine()
+    if engine is not None:
+        fig.set_dpi(72)  # what the SVG is drawn at
+        engine.execute(fig)
+        fig.set_layout_engine("none")
+
+
 def _raw_svg(fig: Any) -> str:
     "matplotlib's SVG"
     import matplotlib
@@ -426,6 +468,7 @@ def _raw_svg(fig: Any) -> str:
     nothing = {k: None for k in ("Date", "Creator", "Format", "Type")}
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "nbs"}), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        _lay_out(fig)
         fig.savefig(sink, format="svg", metadata=nothing, dpi=220, transparent=True)
     return sink.getvalue()
 
