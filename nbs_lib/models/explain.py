@@ -302,17 +302,18 @@ def _numeric_panel(ax: plt.Axes, x: np.ndarray, v: np.ndarray) -> None:
                     textcoords="offset points", ha="right", fontsize=8, color=PALETTE["compare"])  # fmt: skip
 
 
-def _category_panel(ax: plt.Axes, x: pd.Series, v: np.ndarray) -> None:
+def _category_panel(ax: plt.Axes, x: pd.Series, v: np.ndarray, limits: tuple[float, float]) -> None:
     text = x.astype(object).where(x.notna(), "missing").astype(str)
-    top = text.value_counts().index[:6]
+    top = text.value_counts().index[:7]
     spread = [np.quantile(v[(text == c).to_numpy()], [0.1, 0.5, 0.9]) for c in top]
     order = np.argsort([s[1] for s in spread])
     for i, at in enumerate(order):
         low, mid, high = spread[at]
-        ax.vlines(i, low, high, color=PALETTE["accent"], lw=2, alpha=0.6)
-        ax.plot(i, mid, "o", ms=4, color=PALETTE["accent"])
-    names = [short(top[i], 9) for i in order]
-    ax.set_xticks(range(len(names)), names, rotation=90 if sum(map(len, names)) > 22 else 0)
+        ax.hlines(i, low, high, color=PALETTE["accent"], lw=2, alpha=0.6)
+        ax.plot(mid, i, "o", ms=4, color=PALETTE["accent"])
+    ax.set_yticks(range(len(order)), [short(top[i], 16) for i in order], fontsize=7.5)
+    ax.set(xlim=limits, ylim=(-0.6, len(order) - 0.4), xlabel="contribution")
+    ax.axvline(0, color=PALETTE["grey"], lw=0.8)
 
 
 def dependence_figure(
@@ -321,19 +322,21 @@ def dependence_figure(
 ) -> Figure:
     "The contribution of the most important features against their values"
     names = list(e.importance().index[:top])
-    fig, axes = small_multiples(len(names), height=1.9)
+    fig, axes = small_multiples(len(names), height=2.0, sharey=False)
+    shown = e.values[:, [e.names.index(n) for n in names]]
+    low, high = np.quantile(shown, [0.002, 0.998]) if shown.size else (-1.0, 1.0)
+    limits = (low - 0.08 * (high - low) - 1e-9, high + 0.08 * (high - low) + 1e-9)
     for ax, name in zip(axes, names, strict=True):
         j = e.names.index(name)
         output = int(np.abs(e.values[:, j]).mean(axis=0).argmax())
         x, v = e.features.iloc[:, j], e.values[:, j, output]
         if pd.api.types.is_numeric_dtype(x) and x.nunique() > 1:
             _numeric_panel(ax, x.to_numpy(float, na_value=np.nan), v)
+            ax.axhline(0, color=PALETTE["grey"], lw=0.8)
+            ax.set(ylim=limits, ylabel="contribution")
         else:
-            _category_panel(ax, x, v)
-        ax.axhline(0, color=PALETTE["grey"], lw=0.8)
+            _category_panel(ax, x, v, limits)
         ax.set_title(short(name, 30) + (f" → {short(e.outputs[output], 12)}" if len(e.outputs) > 1 else ""))
-    for ax in axes[::3]:
-        ax.set_ylabel("contribution" + (f" ({e.unit})" if e.unit else ""))
     return fig
 
 # %% ../../notebooks/models/03_explain.ipynb #0fffeee1

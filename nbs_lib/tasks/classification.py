@@ -172,8 +172,8 @@ def policies(
     named = {
         "model's threshold": threshold,
         "cheapest in hindsight": best,
-        "flag nobody": np.inf,
-        "flag everybody": -np.inf,
+        "flagging nobody": np.inf,
+        "flagging everybody": -np.inf,
     }
     rows = []
     for name, at in named.items():
@@ -202,7 +202,7 @@ def cost_figure(
     at = np.clip(curve["threshold"].replace(np.inf, 1.0), 0, 1)
     fig, ax = plt.subplots(figsize=(WIDTH["column"], 2.9))
     ax.plot(at, cost, color=PALETTE["accent"], drawstyle="steps-pre")
-    for value, name in [(cost.iloc[0], "flag nobody"), (cost.iloc[-1], "flag everybody")]:
+    for value, name in [(cost.iloc[0], "flagging nobody"), (cost.iloc[-1], "flagging everybody")]:
         ax.axhline(value, color=PALETTE["grey"], lw=1, ls=(0, (4, 3)))
         ax.annotate(name, (1, value), xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points",
                     ha="right", color=PALETTE["grey"], fontsize=8.5)  # fmt: skip
@@ -211,7 +211,7 @@ def cost_figure(
     ax.annotate(
         f"model's threshold {threshold:.2g}",
         (threshold, chosen),
-        xytext=(6, -12),
+        xytext=(6, 9),
         textcoords="offset points",
         fontsize=8.5,
     )
@@ -292,7 +292,7 @@ def ranking_figure(
                 label = f"{name}: {'area' if kind == 'roc' else 'average'} {fmt_interval(*curves[area])}"
                 ax.plot(c["x"], c["y"], color=PALETTE[colour], label=label)
         ax.set(xlim=(0, 1), ylim=(0, 1.02))
-        ax.legend(loc="lower right" if kind == "roc" else "upper right", handlelength=1.2)
+        ax.legend(loc="lower right" if kind == "roc" else "best", handlelength=1.2)
     axes[0].plot([0, 1], [0, 1], color=PALETTE["grey"], lw=0.9, ls=(0, (4, 3)))
     axes[0].set(xlabel="share of the others flagged", ylabel="share of the cases found (recall)")
     axes[1].set(

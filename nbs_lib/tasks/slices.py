@@ -163,7 +163,7 @@ def try_slices(
     loss, n = np.asarray(loss, float), len(loss)
     min_rows = min_rows or max(30, n // 100)
     group = None if groups is None else group_codes(groups, n)
-    found = []
+    found, most = [], min(n - min_rows, n // 2)
     for names in [(c,) for c in cuts] + (list(combinations(cuts, 2)) if pairs else []):
         sizes = [len(cuts[c][1]) for c in names]
         cell = cuts[names[0]][0] if len(names) == 1 else cuts[names[0]][0] * sizes[1] + cuts[names[1]][0]
@@ -172,9 +172,7 @@ def try_slices(
         where = np.unravel_index(np.flatnonzero(used), sizes)
         parts = zip(*([cuts[c][1][i] for i in at] for c, at in zip(names, where, strict=True)), strict=True)
         table["members"] = [tuple(zip(names, p, strict=True)) for p in parts]
-        found.append(
-            table[(table["rows"] >= min_rows) & (table["rows"] <= n - min_rows) & table["df"].notna()]
-        )
+        found.append(table[(table["rows"] >= min_rows) & (table["rows"] <= most) & table["df"].notna()])
     return _tested(pd.concat(found, ignore_index=True) if found else pd.DataFrame(), two_sided)
 
 
