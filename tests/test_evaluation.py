@@ -1,0 +1,308 @@
+"Evaluation against known truth: intervals cover, alarms keep their level, tiny holdouts work"
+
+import matplotlib
+
+matplotlib.use("agg")
+import numpy as np
+import pandas as pd
+import pytest
+from lightgbm import LGBMClassifier, LGBMRegressor
+from sklearn.preprocessing import StandardScaler
+
+from nbs_lib import evaluation as ev
+from nbs_lib.core.record import Stage
+from nbs_lib.core.study import make_study
+from nbs_lib.models.bundle import Baseline, TabularModel
+from nbs_lib.models.explain import explain, sampled
+from nbs_lib.tasks.classification import calibration_fit, calibration_verdict
+from nbs_lib.tasks.intervals import mean_interval, rate_interval
+from nbs_lib.tasks.slices import cut_all, gaps, group_rates, try_slices, weak_slices
+
+
+def covers(interval, truth):
+    return interval[1] <= truth <= interval[2]
+
+
+def make_frame(rng, n, task="binary"):
+    frame = pd.DataFrame(rng.normal(size=(n, 3)), columns=["wind", "warm", "damp"]).rename_axis("row")
+    latent = frame["damp"] + 0.5 * frame["wind"] + rng.normal(size=n)
+    if task == "binary":
+        frame["rain"] = pd.Series(np.where(latent > 0.5, "yes", "no"), dtype="str")
+    elif task == "multiclass":
+        frame["rain"] = pd.Series(np.digitize(latent, [-0.7, 0.7]).astype(str), dtype="str")
+    else:
+        frame["rain"] = 20 + 5 * latent
+    frame["town"] = pd.Series(rng.choice(["a", "b", "c"], n), dtype="str")
+    return frame
+
+
+def make_models(task, train, classes):
+    facts = {"name": "m", "label": "boosting", "task": task, "target": "rain"}
+    if classes:
+        facts["classes"] = classes
+    if task == "binary":
+        facts["positive"] = "yes"
+    make = LGBMClassifier if classes else LGBMRegressor
+    X = train[["wind", "warm", "damp"]]
+    model = TabularModel(facts, Scaler(), make(n_estimators=20, n_jobs=1, verbose=-1, min_child_samples=5))
+    return model.fit(train, X), Baseline(facts).fit(train)
+
+
+class Scaler(StandardScaler):
+    def transform(self, X):
+        return super().transform(X[["wind", "warm", "damp"]])
+
+
+def make_judged(task, n, seed=0, drop=None):
+    rng = np.random.default_rng(seed)
+    study = make_study(
+        "t",
+        {
+            "question": "Will it rain?",
+            "task": task,
+            "data": {"path": "x.csv"},
+            "target": "rain",
+            "sensitive": ["town"],
+        },
+    )
+    train, frame = make_frame(rng, 400, task), make_frame(rng, n, task)
+    classes = sorted(train["rain"].unique()) if task != "regression" else []
+    model, baseline = make_models(task, train, classes)
+    frame = frame[frame["rain"] != drop] if drop else frame
+    groups, why = ev.dependence(frame, study)
+    X = frame[["wind", "warm", "damp"]]
+    judged = ev.Judged(
+        study,
+        frame,
+        X,
+        model,
+        frame["rain"],
+        model.predict(frame, X),
+        baseline.predict(frame),
+        ev.get_metric(study),
+        groups,
+        why,
+    )
+    return judged, Stage("evaluation", study, "work")
+
+
+def show_all(judged, stage):
+    task = judged.study.task
+    found = ev.compare(judged, 200)
+    ev.answer_figure(judged, found[judged.metric.name])
+    ev.metrics_table(judged, found)
+    ev.show_meaning(stage, judged)
+    if task == "binary":
+        ev.show_decision(stage, judged)
+        ev.show_ranking(stage, judged)
+    elif task == "multiclass":
+        ev.show_classes(stage, judged)
+    else:
+        ev.show_errors(stage, judged)
+        ev.show_ranges(stage, judged, judged.frame, judged.predictions)
+    if task != "regression":
+        ev.show_calibration(stage, judged)
+    ev.show_time(stage, judged)
+    explanation, few, picked = ev.explain_holdout(judged)
+    assert explanation.error < 1e-6
+    ev.show_importance(stage, judged, explanation)
+    ev.show_rows(stage, judged, few, picked)
+    kinds = {"wind": "number", "warm": "number", "damp": "number", "town": "category"}
+    cuts = cut_all(judged.frame[ev.slice_columns(judged, kinds, explanation)])
+    ev.show_slices(stage, judged, cuts)
+    if task != "multiclass":
+        ev.show_leanings(stage, judged, cuts)
+    ev.show_groups(stage, judged, "town")
+    ev.check_answer(stage, judged, found[judged.metric.name])
+    ev.tell_headline(stage, judged, found[judged.metric.name], judged.model)
+    return found[judged.metric.name]
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize("n", [1, 2, 12, 400])
+def test_every_section_works_on_any_size(task, n):
+    judged, stage = make_judged(task, n)
+    show_all(judged, stage)
+    assert stage.record["headline"]["sentence"]
+    assert stage.record["checks"]["HOLDOUT"]["passed"] in (True, False)
+
+
+@pytest.mark.parametrize("task, drop", [("binary", "yes"), ("binary", "no"), ("multiclass", "0")])
+def test_a_class_may_be_missing_in_the_holdout(task, drop):
+    judged, stage = make_judged(task, 40, drop=drop)
+    assert drop in ev.missing_classes(judged)
+    show_all(judged, stage)
+
+
+def test_a_good_model_is_called_better_and_a_useless_one_is_not():
+    judged, stage = make_judged("binary", 400)
+    show_all(judged, stage)
+    assert stage.record["checks"]["HOLDOUT"]["passed"] is True
+    judged.predictions = judged.before
+    found = ev.compare(judged, 200)["roc_auc"]
+    assert "not to be told apart" in ev.answer_sentence(found, judged.metric)
+    ev.check_answer(stage, judged, found)
+    assert stage.record["checks"]["HOLDOUT"]["passed"] is False
+
+
+@pytest.mark.parametrize(
+    "value, sign, verdict",
+    [((0.8, 0.7, 0.9), 1, "met"), ((0.8, 0.6, 0.9), 1, "just"), ((0.6, 0.5, 0.8), 1, "open"), ((0.5, 0.4, 0.6), 1, "missed"),
+     ((0.5, 0.4, 0.6), -1, "met"), ((0.6, 0.5, 0.8), -1, "just"), ((0.8, 0.6, 0.9), -1, "open"), ((0.9, 0.8, 1.0), -1, "missed"),
+     ((np.nan,) * 3, 1, ""), ((0.7, np.nan, np.nan), 1, "met")],
+)  # fmt: skip
+def test_goal_in_four_ways(value, sign, verdict):
+    assert ev.against(value, 0.7, sign) == verdict
+
+
+def test_intervals_of_grouped_rows_cover():
+    rng, codes = np.random.default_rng(1), np.repeat(np.arange(30), 20)
+    draws = [rng.normal(size=30)[codes] + rng.normal(size=600) for _ in range(400)]
+    assert 0.92 <= np.mean([covers(mean_interval(v, codes), 0) for v in draws]) <= 0.98
+    assert np.mean([covers(mean_interval(v), 0) for v in draws]) < 0.7
+    assert 0.92 <= np.mean([covers(rate_interval(v > 0, codes), 0.5) for v in draws]) <= 0.985
+
+
+def test_intervals_of_rare_events_cover():
+    rng = np.random.default_rng(2)
+    assert np.mean([covers(rate_interval(rng.random(40) < 0.05), 0.05) for _ in range(1000)]) >= 0.92
+
+
+def test_bootstrap_interval_of_auc_covers():
+    from scipy.stats import norm
+
+    rng, judged, hits = np.random.default_rng(3), make_judged("binary", 12)[0], []
+    for _ in range(100):
+        truth = rng.random(200) < 0.4
+        p = norm.cdf(rng.normal(size=200) + truth)
+        judged.y = pd.Series(np.where(truth, "yes", "no"))
+        judged.predictions = pd.DataFrame(
+            {"prediction": np.where(p > 0.5, "yes", "no"), "p_no": 1 - p, "p_yes": p}
+        )
+        judged.before = judged.predictions.assign(p_yes=0.5, p_no=0.5)
+        hits.append(covers(ev.compare(judged, 200)["roc_auc"]["model"], norm.cdf(1 / np.sqrt(2))))
+    assert 0.87 <= np.mean(hits) <= 0.99
+
+
+def test_compressing_rows_leaves_the_interval_alone():
+    rng, judged = np.random.default_rng(4), make_judged("binary", 12)[0]
+    p = rng.random(20_000)
+    y = pd.Series(np.where(rng.random(20_000) < p, "yes", "no"))
+    predictions = pd.DataFrame({"prediction": np.where(p > 0.5, "yes", "no"), "p_no": 1 - p, "p_yes": p})
+    for name in ("roc_auc", "average_precision", "log_loss", "brier"):
+        metric = ev.get_metric(name, "binary")
+        slow, quick = (
+            ev.prepared(metric, y, predictions, "yes", s)
+            for s in (None, ev.compressed(y, predictions, "yes"))
+        )
+        for w in ev.resample_weights(20_000, 3, 0):
+            assert abs(slow(w) - quick(w)) < 1e-4
+    assert judged.positive == "yes"
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_slices_raise_no_alarm_from_noise(grouped):
+    rng, alarms = np.random.default_rng(5), 0
+    for _ in range(60):
+        codes = np.sort(rng.integers(0, 40, 1500))
+        frame = pd.DataFrame({f"x{i}": rng.normal(size=1500) for i in range(3)})
+        frame["c"] = pd.Series(rng.choice(list("abcde"), 1500), dtype="str")
+        frame["day_weather"] = rng.normal(size=40)[codes]
+        loss = rng.exponential(1, 1500) + (rng.normal(size=40)[codes] if grouped else 0)
+        cuts = cut_all(frame)
+        alarms += len(weak_slices(cuts, try_slices(cuts, loss, codes if grouped else None))) > 0
+    assert alarms <= 7  # 5 % of 60 is 3; more than 7 would be seen once in a hundred times
+
+
+def test_slices_find_a_planted_weakness():
+    rng = np.random.default_rng(6)
+    frame = pd.DataFrame(
+        {"hour": rng.integers(0, 24, 5000), "c": pd.Series(rng.choice(list("abc"), 5000), dtype="str")}
+    )
+    weak = (frame["hour"] >= 18) & (frame["c"] == "b")
+    cuts = cut_all(frame)
+    found = weak_slices(cuts, try_slices(cuts, rng.exponential(1, 5000) + weak))
+    assert found["slice"].iloc[0] == "hour: 18 or more, c: b" or "c: b" in found["slice"].iloc[0]
+
+
+def calibrated(rng, n, shift=0.0, slope=1.0):
+    logit = rng.normal(-1, 1, n)
+    truth = rng.random(n) < 1 / (1 + np.exp(-(shift + slope * logit)))
+    return truth, 1 / (1 + np.exp(-logit))
+
+
+def verdict(truth, p, groups=None):
+    return calibration_verdict(calibration_fit(truth, p, groups), int(truth.sum()), int((~truth).sum()))
+
+
+def test_calibration_is_judged_rightly():
+    rng = np.random.default_rng(7)
+    assert np.mean([verdict(*calibrated(rng, 800))[0] == "right" for _ in range(200)]) >= 0.91
+    low = [verdict(*calibrated(rng, 2000, shift=0.6)) for _ in range(30)]
+    assert all(kind == "off" and "too low" in text for kind, text in low)
+    assert np.mean(["too extreme" in verdict(*calibrated(rng, 2000, slope=0.5))[1] for _ in range(30)]) > 0.9
+    assert np.mean(["too timid" in verdict(*calibrated(rng, 2000, slope=2.0))[1] for _ in range(30)]) > 0.9
+
+
+def test_calibration_allows_for_days_that_differ():
+    rng, codes, kinds = np.random.default_rng(8), np.repeat(np.arange(40), 50), []
+    for _ in range(150):
+        logit = rng.normal(-1, 1, 2000)
+        shock = rng.normal(0, 0.7, 40)[codes]
+        z = rng.logistic(size=2000) + shock
+        p = (
+            np.searchsorted(np.sort(-(rng.logistic(size=20_000) + rng.normal(0, 0.7, 20_000))), logit)
+            / 20_000
+        )
+        kinds.append(verdict(z > -logit, p, codes)[0])
+    assert np.mean([k != "right" for k in kinds]) <= 0.12
+
+
+def test_gaps_between_groups_keep_their_level():
+    rng, alarms = np.random.default_rng(9), []
+    for _ in range(200):
+        group = pd.Series(rng.choice(list("abcde"), 1000), dtype="str")
+        truth = rng.random(1000) < 0.4
+        flagged = rng.random(1000) < np.where(truth, 0.7, 0.2)
+        found = gaps(group_rates(group, truth, flagged)).set_index("measure")
+        alarms.append(found.loc["true positive rate", "low"] > 0)
+    assert np.mean(alarms) <= 0.09
+    flagged = rng.random(1000) < np.where(truth, np.where(group == "a", 0.3, 0.8), 0.2)
+    found = gaps(group_rates(group, truth, flagged)).set_index("measure").loc["true positive rate"]
+    assert found["low"] > 0 and found["lowest"] == "a"
+
+
+def test_small_groups_are_not_compared():
+    group = pd.Series(["a"] * 500 + ["b"] * 10, dtype="str")
+    table = group_rates(group, np.ones(510, bool), np.r_[np.ones(500, bool), np.zeros(10, bool)])
+    assert not table.loc[table["group"] == "b", "enough"].any()
+    assert len(gaps(table)) == 0
+
+
+def test_sampled_contributions_agree_with_exact_ones():
+    judged, _ = make_judged("binary", 60)
+    exact = explain(judged.model, judged.features, judged.features)
+    values, base = sampled(lambda X: ev_output(judged.model, X), judged.features, judged.features, seed=1)
+    assert np.corrcoef(values[:, :, 0].ravel(), exact.values[:, :, 0].ravel())[0, 1] > 0.8
+    assert np.allclose(base + values.sum(axis=1), ev_output(judged.model, judged.features))
+
+
+def ev_output(model, X):
+    from nbs_lib.models.explain import model_output
+
+    return model_output(model, X)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_forests_are_explained_exactly(task):
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+    judged, _ = make_judged(task, 30)
+    make = RandomForestRegressor if task == "regression" else RandomForestClassifier
+    rng = np.random.default_rng(0)
+    train = make_frame(rng, 200, task)
+    model = TabularModel(judged.model.facts, Scaler(), make(n_estimators=20, random_state=0))
+    model.fit(train, train[["wind", "warm", "damp"]])
+    e = explain(model, judged.features, judged.features)
+    assert e.method.endswith("shap") and e.error < 1e-6
