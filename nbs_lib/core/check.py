@@ -26,7 +26,7 @@ MIN_SIDE = 20  # what a boundary or a column chosen by hand has to leave on eith
 MIN_CLASS = {"binary": 8, "multiclass": 5}  # rows of the rarest class
 MAX_CLASSES = 1000
 
-
+# %% ../../notebooks/core/06_check.ipynb #e78c8a3c
 def _stop(study: Study, key: str, text: str) -> None:
     "Refuse the study, naming the file and the key"
     raise NbsError(f"{relative(folder('configs') / study.name)}.yaml: {key}: {text}")
@@ -60,7 +60,7 @@ def named_columns(
     pairs += [("evaluation.slices", column) for column in study.evaluation.slices or []]
     return pairs + ([("split.column", study.split.column)] if study.split.column else [])
 
-
+# %% ../../notebooks/core/06_check.ipynb #9253070a
 def _check_columns(study: Study, table: Table) -> list[str]:
     known = list(table.frame.columns)
     there = set(known)
@@ -229,7 +229,7 @@ def _check_rows(study: Study, table: Table) -> list[str]:
         )
     return notes
 
-
+# %% ../../notebooks/core/06_check.ipynb #68273ee7
 def _check_classes(study: Study, table: Table) -> list[str]:
     counts = table.frame[study.target].dropna().astype(str).value_counts()
     labels = [str(v) for v in counts.index]
@@ -272,7 +272,7 @@ def _check_classes(study: Study, table: Table) -> list[str]:
         return [f"target: class {labels[-1]!r} is rare, {_count(rarest, 'row')} of {n:,}"]
     return []
 
-
+# %% ../../notebooks/core/06_check.ipynb #ef19c597
 def _check_number(study: Study, table: Table) -> list[str]:
     target = table.frame[study.target]
     if not pd.api.types.is_numeric_dtype(target):
@@ -376,7 +376,7 @@ def _check_units(study: Study, frame: pd.DataFrame) -> list[str]:
             notes.append(f"time: {_count(late, 'row')} without {study.time!r} will be left out")
     return notes
 
-
+# %% ../../notebooks/core/06_check.ipynb #d5597d0c
 def _check_boundary(study: Study, frame: pd.DataFrame) -> None:
     "What was chosen by hand has to lie within the data"
     split = study.split
@@ -480,7 +480,7 @@ def _check_features(study: Study, table: Table) -> list[str]:
         return [f"features: {_count(len(dull), 'column')} constant and of no use: {_some(dull)}"]
     return []
 
-
+# %% ../../notebooks/core/06_check.ipynb #2a420173
 def _check_waivers(study: Study) -> list[str]:
     for waiver in study.waivers:
         if waiver.check not in CHECKS:
