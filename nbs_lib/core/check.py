@@ -284,7 +284,9 @@ def _check_number(study: Study, table: Table) -> list[str]:
         )
     values = target.to_numpy("float64")
     note = next(c.note for c in table.columns if c.name == study.target)
-    found = re.search(r"([\d,]+) infinite", note)  # settled as missing, which no target may be by accident
+    found = re.search(
+        r"infinite values read as missing: ([\d,]+)", note
+    )  # settled as missing, which no target may be by accident
     if endless := int(found[1].replace(",", "")) if found else int(np.isinf(values).sum()):
         _stop(
             study,
