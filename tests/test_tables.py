@@ -442,7 +442,7 @@ def test_read_table_settles_target_and_overrides(project):
     assert table.frame["rain"].tolist() == ["1", "0", "1"]
     assert table.frame["x"].isna().tolist() == [False, True, True]
     assert table.frame["when"].dt.month.tolist() == [2, 2, 2]
-    assert "column 'x': read as missing: 1 × '?'; 1 infinite values read as missing" in table.notes
+    assert "column 'x': read as missing: 1 × '?'; infinite values read as missing: 1" in table.notes
     table = read_table(study(task="regression", target="x"))
     assert table.frame["x"].dtype == "float64"
     for more, message in [

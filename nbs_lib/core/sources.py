@@ -149,7 +149,7 @@ def _utf16(raw: bytes) -> str | None:
         return "utf-16-le" if odd else "utf-16-be"
     return None
 
-
+# %% ../../notebooks/core/01a_sources.ipynb #bf07b67c
 def _eight_bit(raw: bytes, source: str) -> tuple[str, list[str]]:
     "Text that is not UTF-8: Western European, unless it is UTF-8 that broke"
     lenient = raw.decode("utf-8", errors="surrogateescape")
@@ -228,7 +228,7 @@ def _regularity(text: str, delimiter: str) -> tuple[float, int]:
         return 0.0, 0
     return sum(len(row) == width for row in rows) / len(rows), width
 
-
+# %% ../../notebooks/core/01a_sources.ipynb #863c27c3
 def find_delimiter(
     text: str,  # a CSV's content, or its beginning
 ) -> str | None:  # one character; None for a single column
@@ -273,7 +273,7 @@ def _numbered_rows(text: str, delimiter: str, source: str) -> Iterator[tuple[int
         if row:
             yield reader.line_num, row
 
-
+# %% ../../notebooks/core/01a_sources.ipynb #e9e8e70f
 def _check_quotes(text: str, delimiter: str, source: str) -> None:
     "Refuse a quote that is opened and never closed: everything after it would become one value"
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -297,8 +297,8 @@ def _even_rows(text: str, delimiter: str, width: int, source: str) -> tuple[list
             )
         short, long = short + (len(row) < width), long + (len(row) > width)
         rows.append(row[:width] + [""] * (width - len(row)))
-    notes = [f"{short:,} rows had fewer fields than the header: the rest is missing"] if short else []
-    return rows, notes + ([f"{long:,} rows ended with an empty field too many"] if long else [])
+    notes = [f"rows with fewer fields than the header, the rest missing: {short:,}"] if short else []
+    return rows, notes + ([f"rows that end with an empty field too many: {long:,}"] if long else [])
 
 # %% ../../notebooks/core/01a_sources.ipynb #ff081c54
 def _arrow_csv(text: str, delimiter: str, width: int) -> pd.DataFrame:
@@ -316,7 +316,7 @@ def _arrow_csv(text: str, delimiter: str, width: int) -> pd.DataFrame:
     )
     return table.to_pandas()
 
-
+# %% ../../notebooks/core/01a_sources.ipynb #5143d8e9
 def _csv_rows(text: str, delimiter: str, width: int, source: str) -> tuple[pd.DataFrame, list[str]]:
     if text.count('"') % 2:
         _check_quotes(text, delimiter, source)
@@ -325,6 +325,15 @@ def _csv_rows(text: str, delimiter: str, width: int, source: str) -> tuple[pd.Da
     except pa.ArrowInvalid:
         rows, notes = _even_rows(text, delimiter, width, source)
         return pd.DataFrame(rows, columns=[str(i) for i in range(width)], dtype="str"), notes
+
+# %% ../../notebooks/core/01a_sources.ipynb #19f2c4ec
+def _header_note(names: list[str]) -> list[str]:
+    "A doubt, when many names are numbers and not all (years would be)"
+    numbers = [n for n in names if re.fullmatch(r"\s*-?\d+(\.\d+)?\s*", n)]
+    doubt = 0.25 * len(names) <= len(numbers) < len(names) and not all(len(n) == 4 for n in numbers)
+    return (
+        [f"the first line looks like data and not like names ({', '.join(numbers[:3])} …)"] if doubt else []
+    )
 
 
 def _delimiter_for(text: str, given: str | None, source: str) -> str:
@@ -338,7 +347,7 @@ def _delimiter_for(text: str, given: str | None, source: str) -> str:
         )
     return given
 
-
+# %% ../../notebooks/core/01a_sources.ipynb #cfc37f4d
 def parse_csv(
     text: str,  # the content
     source: str,  # for messages
@@ -361,6 +370,7 @@ def parse_csv(
         raise NbsError(f"{source}: has a header and no rows")
     decimal = decimal or find_decimal(text, sep)
     frame.columns = names
+    notes += _header_note(names)
     notes += [f"delimiter found: {sep!r}"] if delimiter is None and sep != "," else []
     return frame, notes + more + (["decimal sign: comma"] if decimal == "," else []), decimal
 
@@ -442,7 +452,7 @@ def _json_records(text: str, source: str) -> list[Any]:
                 raise NbsError(f"{source}: line {number} is no valid JSON: {str(e)[:80]}") from None
     return records
 
-
+# %% ../../notebooks/core/01a_sources.ipynb #680b1deb
 def parse_json(
     text: str,  # JSON lines, or one list
     source: str,  # for messages
@@ -485,7 +495,7 @@ def _sheet_rows(path: Path, sheet: str | int | None) -> list[tuple]:
     used = [i for i, row in enumerate(rows) if any(v is not None for v in row)]
     return rows[used[0] : used[-1] + 1] if used else []
 
-
+# %% ../../notebooks/core/01a_sources.ipynb #4cbe3a35
 def _read_excel(path: Path, sheet: str | int | None) -> tuple[pd.DataFrame, list[str]]:
     rows = _sheet_rows(path, sheet)
     if not rows:
@@ -529,7 +539,7 @@ def _format(path: Path) -> str:
         raise NbsError(f"{relative(path)}: is a zip archive: unpack it and name the file within")
     return found or BY_SUFFIX.get(suffixes[-1] if suffixes else "", "csv")
 
-
+# %% ../../notebooks/core/01a_sources.ipynb #ef5c6d6d
 def _existing(path: Path) -> Path:
     "The path, or a message with the nearest existing name"
     if path.exists():
@@ -672,7 +682,7 @@ def _lock(db: duckdb.DuckDBPyConnection, allowed: list[str]) -> None:
     for option in ["enable_external_access = false", "lock_configuration = true"]:
         db.execute(f"SET {option}")
 
-
+# %% ../../notebooks/core/01a_sources.ipynb #a85c21a5
 def read_sql(
     data: DataSpec,  # with `sql`
 ) -> RawTable:  # as read
@@ -772,7 +782,7 @@ def _sqlite_engine(parsed: Any) -> tuple[Any, list[Path]]:
         file
     ]
 
-
+# %% ../../notebooks/core/01a_sources.ipynb #fbbf45ea
 def _engine(parsed: Any, shown: str) -> tuple[Any, list[Path]]:
     "An engine, and the files behind it"
     from sqlalchemy import create_engine
@@ -788,7 +798,7 @@ def _engine(parsed: Any, shown: str) -> tuple[Any, list[Path]]:
     except (NoSuchModuleError, ArgumentError):
         raise NbsError(f"data: url: {shown}: SQLAlchemy knows no such kind of database") from None
 
-
+# %% ../../notebooks/core/01a_sources.ipynb #971363fc
 READ_ONLY = {
     "postgresql": "SET TRANSACTION READ ONLY",
     "mysql": "SET TRANSACTION READ ONLY",
@@ -799,10 +809,13 @@ READ_ONLY = {
 
 def _select(engine: Any, query: str) -> tuple[list[str], list[tuple]]:
     "Names and rows, in a transaction that is never committed"
+    from sqlalchemy import text
+
+    plain = re.sub(r"(?<!:):(?=\w)", r"\\:", query)  # a colon is a colon and no parameter
     with engine.connect() as connection:
         if first := READ_ONLY.get(engine.dialect.name):
             connection.exec_driver_sql(first)
-        result = connection.exec_driver_sql(query)
+        result = connection.execute(text(plain))
         names, rows = list(result.keys()), [tuple(row) for row in result]
         connection.rollback()
     return names, rows
@@ -822,7 +835,7 @@ def _rows_frame(names: list[str], rows: list[tuple]) -> pd.DataFrame:
         {n: pd.Series(list(c), dtype="object").infer_objects() for n, c in zip(names, columns, strict=True)}
     )
 
-
+# %% ../../notebooks/core/01a_sources.ipynb #cbb97400
 def read_database(
     data: DataSpec,  # with `url` and `query`
 ) -> RawTable:  # as read

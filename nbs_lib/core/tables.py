@@ -76,7 +76,7 @@ def _matches(texts: pa.Array, pattern: str) -> np.ndarray:
 
 TEXT = pd.StringDtype("pyarrow", na_value=np.nan)  # what pandas calls str
 
-
+# %% ../../notebooks/core/02_tables.ipynb #f8df4b32
 @dataclass
 class Words:
     "The distinct texts of a column, without missing ones"
@@ -252,7 +252,7 @@ def _number_note(words: Words, sign: str) -> str:
     said += [f"{sign!r} as decimal sign is a guess (data: decimal: settles it)"] if guess else []
     return ", ".join(["numbers from text"] + said)
 
-
+# %% ../../notebooks/core/02_tables.ipynb #6cb5739c
 def words_to_numbers(
     words: Words,  # of one column
     decimal: str | None = None,  # the file's decimal sign, for values that can be read in two ways
@@ -325,7 +325,7 @@ def _times_in(texts: pa.Array) -> list[str]:
     }  # fmt: skip
     return [form for form, pattern in forms.items() if _matches(texts, pattern).any()]
 
-
+# %% ../../notebooks/core/02_tables.ipynb #0679c921
 def _numeric_dates(texts: pa.Array) -> tuple[np.ndarray, str]:
     separator = re.match(r"\d+(.)", texts[0].as_py())[1]
     texts = pc.replace_substring_regex(texts, r"^(\d{1,2})[-/.](\d{1,2})[-/.]", r"\1/\2/")
@@ -371,7 +371,7 @@ FORMS: dict[str, Callable[[pa.Array], tuple[np.ndarray, str]]] = {
     NAMED: _named_dates,
 }
 
-
+# %% ../../notebooks/core/02_tables.ipynb #8e449dd8
 def words_to_dates(
     words: Words,  # of one column
     strict: bool = True,  # nothing, if more than a twentieth of the rows is no date
@@ -408,7 +408,7 @@ def named_like_id(
     "Whether a column's name says that it identifies rows"
     return bool(ID_NAME.search(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", str(name)).lower()))
 
-
+# %% ../../notebooks/core/02_tables.ipynb #4c6f0488
 def _reads_like_text(words: Words) -> bool:
     blanks = pc.mean(pc.count_substring(words.values, " ")).as_py()
     length = pc.mean(pc.utf8_length(words.values)).as_py()
@@ -431,7 +431,7 @@ def _mixed_note(words: Words) -> str:
     other = words.values.filter(pa.array(~numeric)).slice(0, 3).to_pylist()
     return f"mixed: {share:.0%} of the values are numbers, others are {', '.join(map(repr, other))}"
 
-
+# %% ../../notebooks/core/02_tables.ipynb #dc843f78
 def words_to_labels(
     words: Words,  # of one column
     name: str,  # of the column
@@ -490,7 +490,7 @@ def _finite(values: np.ndarray) -> tuple[np.ndarray, str]:
     endless = np.isinf(values) if values.dtype.kind == "f" else np.zeros(0, bool)
     if not endless.any():
         return values, ""
-    return np.where(endless, np.nan, values), f"{endless.sum():,} infinite values read as missing"
+    return np.where(endless, np.nan, values), f"infinite values read as missing: {endless.sum():,}"
 
 
 def _eight_digits(values: np.ndarray) -> Found | None:
@@ -504,7 +504,7 @@ def _eight_digits(values: np.ndarray) -> Found | None:
         return None
     return Found("date", dates.to_numpy().astype("datetime64[us]"), "dates from eight digits")
 
-
+# %% ../../notebooks/core/02_tables.ipynb #288b9bce
 def settle_numbers(
     values: np.ndarray,  # int64 or float64
     name: str,  # of the column
@@ -546,7 +546,7 @@ def _settle_booleans(values: pd.Series) -> Found:
         "bool", values.to_numpy(dtype="float64", na_value=np.nan) if missing else values.to_numpy(dtype=bool)
     )
 
-
+# %% ../../notebooks/core/02_tables.ipynb #7a7ce0a0
 def _join(*notes: str) -> str:
     return "; ".join(note for note in notes if note)
 
@@ -567,7 +567,7 @@ def _fast_numbers(values: pd.Series, decimal: str | None) -> Found | None:
     counts = pc.value_counts(array.filter(gone))
     return Found("number", numbers, _marker_note(counts.field(0).to_pylist(), counts.field(1).to_pylist()))
 
-
+# %% ../../notebooks/core/02_tables.ipynb #78c45455
 def _judge_words(values: pd.Series, name: str, decimal: str | None) -> Found:
     words = find_words(values)
     found = (
@@ -599,7 +599,7 @@ def _object_dates(values: pd.Series) -> Found:
     found = _naive_dates(pd.to_datetime(values, utc=zoned, errors="coerce"))
     lost = int(np.isnat(found.values).sum() - values.isna().sum())
     return Found(
-        "date", found.values, _join(found.note, f"{lost:,} impossible dates read as missing" if lost else "")
+        "date", found.values, _join(found.note, f"impossible dates read as missing: {lost:,}" if lost else "")
     )
 
 
@@ -673,7 +673,7 @@ def _to_bool(words: Words) -> Found | None:
             return Found("bool", words.expand(np.array([w == yes for w in lower], dtype=bool)))
     return None
 
-
+# %% ../../notebooks/core/02_tables.ipynb #a0dd68be
 def _to_date(values: pd.Series, words: Words) -> Found | None:
     "Dates from text, or from numbers: eight digits, years, days as Excel counts them, seconds or milliseconds since 1970"
     numbers = words_to_numbers(words, ".")
@@ -699,6 +699,17 @@ def _to_date(values: pd.Series, words: Words) -> Found | None:
     return Found("date", dates.to_numpy().astype("datetime64[us]"), note[unit])
 
 # %% ../../notebooks/core/02_tables.ipynb #b6591072
+def _to_number(values: pd.Series, words: Words, decimal: str | None) -> Found | None:
+    if pd.api.types.is_bool_dtype(values.dtype):
+        return Found("number", values.to_numpy(dtype="float64", na_value=np.nan))
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        values, note = _finite(_numpy_numbers(values))
+        return Found("number", values, note)
+    found = words_to_numbers(words, decimal, strict=False)
+    finite, note = _finite(found.values)
+    return Found("number", finite, _join(found.note, note), found.unfit)
+
+
 def _misfit(words: Words, found: Found | None, kind: str, where: str) -> NbsError:
     texts = found.unfit if found else words.values.slice(0, 3).to_pylist()
     rows = (
@@ -715,7 +726,7 @@ def _misfit(words: Words, found: Found | None, kind: str, where: str) -> NbsErro
         f"{where}: {kind!r} does not fit {rows:,} of {words.total:,} values, such as {shown}; correct these or choose another type"
     )
 
-
+# %% ../../notebooks/core/02_tables.ipynb #5cccb269
 def as_kind(
     values: pd.Series,  # any dtype
     name: str,  # of the column
@@ -743,17 +754,6 @@ def as_kind(
     if found is None or found.unfit:
         raise _misfit(words, found, kind, f"types: {name}")
     return Found(kind, found.values, _join(words.note, found.note))
-
-
-def _to_number(values: pd.Series, words: Words, decimal: str | None) -> Found | None:
-    if pd.api.types.is_bool_dtype(values.dtype):
-        return Found("number", values.to_numpy(dtype="float64", na_value=np.nan))
-    if pd.api.types.is_numeric_dtype(values.dtype):
-        values, note = _finite(_numpy_numbers(values))
-        return Found("number", values, note)
-    found = words_to_numbers(words, decimal, strict=False)
-    finite, note = _finite(found.values)
-    return Found("number", finite, _join(found.note, note), found.unfit)
 
 # %% ../../notebooks/core/02_tables.ipynb #7b681127
 def target_labels(
@@ -798,7 +798,7 @@ def _column_notes(columns: list[Column], most: int = 50) -> list[str]:
     more = [f"and notes to {len(noted) - most:,} more columns"] if len(noted) > most else []
     return [f"column {c.name!r}: {c.note}" for c in noted[:most]] + more
 
-
+# %% ../../notebooks/core/02_tables.ipynb #02d39e13
 def _settle_one(
     values: pd.Series, name: str, role: str | None, kind: str | None, decimal: str | None
 ) -> Found:
@@ -854,7 +854,7 @@ def _not_allowed(values: pd.Series, allowed: list[str]) -> tuple[str, int]:
     texts = words.values.filter(pa.array(odd)).slice(0, 3).to_pylist()
     return ", ".join(texts) if texts else "nothing else", int(words.counts[odd].sum())
 
-
+# %% ../../notebooks/core/02_tables.ipynb #c2b04848
 def _column_rules(values: pd.Series, rule: Any) -> list[tuple[str, str, str, int]]:
     "rule, limit, what was found, rows that break it"
     rows, missing = [], values.isna()
@@ -873,13 +873,13 @@ def _column_rules(values: pd.Series, rule: Any) -> list[tuple[str, str, str, int
             (
                 "unique",
                 "each value once",
-                f"{twice:,} rows share a value" if twice else "each value once",
+                f"rows that share a value: {twice:,}" if twice else "each value once",
                 twice,
             )
         )
     return rows
 
-
+# %% ../../notebooks/core/02_tables.ipynb #bd1b6a41
 def check_contract(
     frame: pd.DataFrame,  # settled
     study: Study,  # with the contract
