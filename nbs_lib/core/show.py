@@ -52,7 +52,7 @@ def fmt(
         return str(x)
     return _number(x, digits) + (f"{NARROW}{unit}" if unit else "")
 
-
+# %% ../../notebooks/core/00a_show.ipynb #0d125a85
 def _number(x: float, digits: int | None) -> str:
     "The digits of a number that is there"
     if not math.isfinite(x):
@@ -83,7 +83,7 @@ def percent(
         return f">{100 - 10**-digits:.{digits}f}{NARROW}%"
     return f"{_number(value, digits)}{NARROW}%"
 
-
+# %% ../../notebooks/core/00a_show.ipynb #80f143e5
 def plural(
     n: float,  # how many
     noun: str,  # one of them
@@ -107,7 +107,7 @@ def digits_for(
         return 3
     return int(min(max(1 - math.floor(math.log10(width)), 0), 6))
 
-
+# %% ../../notebooks/core/00a_show.ipynb #cf0a5f94
 def fmt_interval(
     value: float,  # the estimate
     low: float | None,  # lower end, if there is an interval
@@ -124,14 +124,14 @@ def fmt_interval(
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
-
+# %% ../../notebooks/core/00a_show.ipynb #662e8e67
 def visible(
     text: str,  # may have several lines
 ) -> str:  # not yet escaped
     "Text whose control and direction characters can be seen"
     return _BIDI.sub(lambda m: f"‹U+{ord(m[0]):04X}›", _CONTROL.sub("\ufffd", text))
 
-
+# %% ../../notebooks/core/00a_show.ipynb #2fce3aca
 def plain(
     text: Any,  # anything
     limit: int = 200,  # characters to keep
@@ -142,7 +142,7 @@ def plain(
     text = re.sub(r"[^\S\u00a0]+", " ", visible(text[: limit - 1].rstrip() + "…" if cut else text))
     return re.sub(r"(?<=\d) (?=[%°€$£])", NARROW, text)
 
-
+# %% ../../notebooks/core/00a_show.ipynb #f914eb0f
 def safe(
     text: Any,  # anything
     limit: int = 200,  # characters to keep
@@ -166,14 +166,14 @@ class Html(str):
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(repr(self))
 
-
+# %% ../../notebooks/core/00a_show.ipynb #d3508601
 def finding_html(
     text: str,  # one computed sentence
 ) -> Html:
     "The sentence that opens a section"
     return Html(f'<p class="nbs-finding" style="font-size:1.1em;font-weight:600">{safe(text, 1000)}</p>')
 
-
+# %% ../../notebooks/core/00a_show.ipynb #b8a2d9f0
 def note_html(
     text: str,  # a remark
 ) -> Html:
@@ -189,7 +189,7 @@ def _decimals(values: pd.Series) -> int:
     typical = float(there[there > 0].median())
     return int(min(max(2 - math.floor(math.log10(typical)), 0), 6))
 
-
+# %% ../../notebooks/core/00a_show.ipynb #9ae4ea77
 Formatter = str | Callable[[Any], str]
 
 
@@ -224,7 +224,7 @@ def _cell(value: Any, text: str, numeric: bool, bar: float | None) -> str:
     body = safe(text, 160)
     return f"<td{mark}{key}{style}>{body if numeric else f'<bdi>{body}</bdi>'}</td>"
 
-
+# %% ../../notebooks/core/00a_show.ipynb #834d4ff5
 _NUMBER = re.compile(r"[-−+<>]?[\d,]*\.?\d+(?:\u00a0?%| %)?")
 
 
@@ -240,7 +240,7 @@ def _written_numbers(values: pd.Series) -> bool:
     there = [str(v) for v in values if not _missing(v) and str(v) not in ("", DASH)]
     return bool(there) and all(_NUMBER.fullmatch(v) for v in there)
 
-
+# %% ../../notebooks/core/00a_show.ipynb #9cc00064
 def _written_cell(value: Any) -> str:
     "One `<td>` with a number that was written out already"
     text = DASH if _missing(value) else str(value)
@@ -248,7 +248,7 @@ def _written_cell(value: Any) -> str:
     key = f' data-v="{"-" if text[:1] in "-−" else ""}{match[0].replace(",", "")}"' if match else ""
     return f'<td class="n"{key}>{safe(text, 160)}</td>'
 
-
+# %% ../../notebooks/core/00a_show.ipynb #1d1af81a
 def _cells(values: pd.Series, how: Formatter | None, bar: bool) -> list[str]:
     "All cells of one column"
     if how is None and _written_numbers(values):
@@ -259,7 +259,7 @@ def _cells(values: pd.Series, how: Formatter | None, bar: bool) -> list[str]:
     share = (lambda x: None) if not largest else (lambda x: None if _missing(x) else float(x) / largest)
     return [_cell(x, write(x), numeric, share(x)) for x in values]
 
-
+# %% ../../notebooks/core/00a_show.ipynb #40f153f5
 def _head(frame: pd.DataFrame) -> str:
     "The head of a table"
     cells = []
@@ -269,7 +269,7 @@ def _head(frame: pd.DataFrame) -> str:
         cells.append(f'<th scope="col"{" class=n" if numeric else ""}>{safe(name, 80)}</th>')
     return f"<thead><tr>{''.join(cells)}</tr></thead>"
 
-
+# %% ../../notebooks/core/00a_show.ipynb #6025e29f
 def table_html(
     frame: pd.DataFrame,  # what to show
     caption: str = "",  # what it is
@@ -327,7 +327,7 @@ def use_style() -> None:
     matplotlib.style.use(Path(nbs_assets.__file__).parent / "nbs.mplstyle")
     _register_maps()
 
-
+# %% ../../notebooks/core/00a_show.ipynb #d2224579
 def _register_maps() -> None:
     "Two colour maps that work on light and dark paper: `nbs` (nothing to much) and `nbs_diverging`"
     import matplotlib
@@ -352,7 +352,7 @@ def short(
     "A label that leaves room for the drawing"
     return plain(text, limit)
 
-
+# %% ../../notebooks/core/00a_show.ipynb #068f6732
 def _grouped_formatter() -> Any:
     "matplotlib's own choice of digits, with thousands separated and without powers or offsets"
     from matplotlib.ticker import ScalarFormatter
@@ -371,7 +371,7 @@ def _grouped_formatter() -> Any:
 
     return Grouped()
 
-
+# %% ../../notebooks/core/00a_show.ipynb #af189481
 def _tidy_axis(axis: Any) -> None:
     "Replace matplotlib's default number formats and cut labels from data"
     from matplotlib.ticker import FixedFormatter, FuncFormatter, LogFormatter, NullFormatter, ScalarFormatter
@@ -385,7 +385,7 @@ def _tidy_axis(axis: Any) -> None:
     elif isinstance(formatter, FixedFormatter):
         formatter.seq = [short(s) for s in formatter.seq]
 
-
+# %% ../../notebooks/core/00a_show.ipynb #f52f9993
 def _texts(fig: Any) -> list[Any]:
     "The texts of a figure that may hold words from data; tick labels have their formatters"
     texts = [*fig.texts]
@@ -394,7 +394,7 @@ def _texts(fig: Any) -> list[Any]:
         texts += ax.get_legend().get_texts() if ax.get_legend() else []
     return texts
 
-
+# %% ../../notebooks/core/00a_show.ipynb #417c0791
 def _tidy(fig: Any) -> None:
     "Prepare all axes and texts of a figure"
     for ax in fig.axes:
@@ -416,7 +416,7 @@ _VARIABLES = {
 }  # fmt: skip
 _FALLBACK = {"ink": "var(--jp-content-font-color1,#222)", "paper": "var(--jp-layout-color0,#fff)"}
 
-
+# %% ../../notebooks/core/00a_show.ipynb #4e0c22d0
 def _colour_variables(svg: str) -> str:
     "Every palette colour as a CSS variable; in text, the variant that is dark enough to read"
 
@@ -431,7 +431,7 @@ def _colour_variables(svg: str) -> str:
     svg = re.sub(r"(fill|stroke): ?(#[0-9a-fA-F]{6})\b", colour, svg)
     return re.sub(r"<(text|tspan)\b[^>]*>", text, svg)
 
-
+# %% ../../notebooks/core/00a_show.ipynb #9d811fa9
 def _variable_style() -> str:
     "The variables' values for where the report's style sheet is not: in JupyterLab"
     plain_ones = {**PALETTE, "faint": "#9994", "paper": PAPER}
@@ -442,7 +442,7 @@ def _variable_style() -> str:
     values["grey-text"] = "var(--grey,#767676)"
     return ";".join(f"--v-{n}:{v}" for n, v in values.items())
 
-
+# %% ../../notebooks/core/00a_show.ipynb #6337a3b3
 def _unique_ids(svg: str, prefix: str) -> str:
     "Drop identifiers that nothing refers to; give the others a prefix of this figure's own"
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
@@ -459,7 +459,7 @@ def _lay_out(fig: Any) -> None:
         engine.execute(fig)
         fig.set_layout_engine("none")
 
-
+# %% ../../notebooks/core/00a_show.ipynb #a658073c
 def _raw_svg(fig: Any) -> str:
     "matplotlib's SVG"
     import matplotlib
@@ -472,7 +472,7 @@ def _raw_svg(fig: Any) -> str:
         fig.savefig(sink, format="svg", metadata=nothing, dpi=220, transparent=True)
     return sink.getvalue()
 
-
+# %% ../../notebooks/core/00a_show.ipynb #6d77fee8
 def _heavy_marks(fig: Any) -> list[Any]:
     "The artists that make a figure large"
     from matplotlib.collections import Collection
@@ -493,7 +493,7 @@ def _slim(svg: str) -> str:
     svg = re.sub(r">\s+<", "><", svg)
     return re.sub(r"<defs></defs>|<defs/>", "", re.sub(r"\s+", " ", svg)).strip()
 
-
+# %% ../../notebooks/core/00a_show.ipynb #03fec95b
 def _inline_svg(fig: Any, alt: str, prefix: str) -> str:
     "One `<svg>` element for the page"
     svg = _raw_svg(fig)
@@ -522,7 +522,7 @@ def _ranges(fig: Any) -> str:
             return "; ".join(parts) + "."
     return ""
 
-
+# %% ../../notebooks/core/00a_show.ipynb #68e4fabd
 def figure_html(
     fig: Any,  # a matplotlib figure; closed afterwards
     title: str,  # the finding
@@ -560,7 +560,7 @@ def _rows_figure(n: int, width: str = "column") -> tuple[Any, Any]:
     ax.set_ylim(n - 0.4, -0.6)
     return fig, ax
 
-
+# %% ../../notebooks/core/00a_show.ipynb #8a267ba4
 def _reference_line(ax: Any, at: float | None, label: str) -> None:
     "A vertical line with its name at the top"
     if at is None or not math.isfinite(at):
@@ -577,7 +577,7 @@ def _colours(labels: Sequence[str], highlight: Iterable[str] | str | None) -> li
     chosen = {highlight} if isinstance(highlight, str) else set(highlight)
     return [PALETTE["accent"] if label in chosen else PALETTE["grey"] for label in labels]
 
-
+# %% ../../notebooks/core/00a_show.ipynb #f6a61786
 def dots_with_intervals(
     labels: Sequence[str],  # one for each row
     values: Sequence[float],  # estimates
@@ -630,7 +630,7 @@ def _top(labels: list[str], values: np.ndarray, top: int, others: str) -> tuple[
         return [*labels[:top], plural(len(rest), "other")], np.append(values[:top], np.nansum(rest))
     return labels[:top], values[:top]
 
-
+# %% ../../notebooks/core/00a_show.ipynb #9a298980
 def bars(
     labels: Sequence[str],  # one for each bar
     values: Sequence[float],  # lengths
@@ -681,7 +681,7 @@ def _bin_edges(values: np.ndarray, bins: int) -> tuple[np.ndarray, float]:
         edges = np.linspace(low, high, bins + 1)
     return edges, float(np.mean((values < edges[0]) | (values > edges[-1])))
 
-
+# %% ../../notebooks/core/00a_show.ipynb #5a429742
 def histogram(
     values: Sequence[float] | dict[str, Sequence[float]],  # numbers, or several sets by name
     xlabel: str = "",  # what they are, with the unit
@@ -711,7 +711,7 @@ def histogram(
     ax.set_ylabel(ylabel if ylabel is not None else "rows" if len(arrays) == 1 else "density")
     return fig
 
-
+# %% ../../notebooks/core/00a_show.ipynb #eb34d24d
 def _outlines(ax: Any, arrays: dict[str, np.ndarray], edges: np.ndarray) -> None:
     "Several distributions as outlines, named in a legend in their order"
     colours = [PALETTE[c] for c in ("accent", "compare", "alarm", "grey", "ink")]
@@ -750,7 +750,7 @@ def lines(
     _name_ends(ax, ends)
     return fig
 
-
+# %% ../../notebooks/core/00a_show.ipynb #2ad80b93
 def _name_ends(ax: Any, ends: list[tuple]) -> None:
     "Names at the curves' ends, moved apart where they would overlap"
     low, high = ax.get_ylim()
@@ -760,7 +760,7 @@ def _name_ends(ax: Any, ends: list[tuple]) -> None:
         ax.annotate(name, (x, last), xytext=(5, 0), textcoords="offset points", va="center", color=colour,
                     fontsize=8.5, annotation_clip=False)  # fmt: skip
 
-
+# %% ../../notebooks/core/00a_show.ipynb #8c0617b2
 def small_multiples(
     n: int,  # panels
     columns: int = 3,  # beside one another
@@ -793,7 +793,7 @@ def _facts(pairs: dict[str, Any]) -> str:
     )
     return f'<dl class="nbs-facts">{"".join(rows)}</dl>'
 
-
+# %% ../../notebooks/core/00a_show.ipynb #33894f12
 def _files(entries: dict[str, dict]) -> Html:
     "Artifacts by name with the beginning of their hash and their size"
     lines = []
@@ -804,7 +804,7 @@ def _files(entries: dict[str, dict]) -> Html:
         )
     return Html(f"<ul>{''.join(lines)}</ul>" if lines else "")
 
-
+# %% ../../notebooks/core/00a_show.ipynb #4a329f6b
 def provenance_html(
     record: dict,  # of a finished stage
 ) -> Html:

@@ -6,8 +6,8 @@
 __all__ = ['ASSETS', 'TEMPLATES', 'HIDDEN', 'HIDDEN_TAGS', 'page_frame', 'page_name', 'slug', 'markdown_html', 'directives',
            'visible_code', 'is_hidden', 'code_html', 'output_html', 'Section', 'read_page', 'ReportExporter',
            'stage_page', 'when', 'render_stage', 'weights', 'over_budget', 'against_baseline', 'against_goal',
-           'verdict', 'strip_html', 'answer', 'mark_svg', 'trust', 'since', 'sparkline', 'todos', 'origin',
-           'render_summary', 'render_index']
+           'verdict', 'strip_html', 'metric_name', 'answer', 'mark_svg', 'trust', 'since', 'sparkline', 'todos',
+           'origin', 'render_summary', 'render_index']
 
 # %% ../../notebooks/runner/03_reports.ipynb #6206561f
 import ast
@@ -56,7 +56,7 @@ def page_name(
     order = list(STAGES)
     return f"{order.index(stage) + 1:02}_{stage}.html" if stage in order else f"{slug(stage)}.html"
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #af9c690b
 def slug(
     heading: str,  # as it stands in the notebook
 ) -> str:  # the section's identifier
@@ -83,7 +83,7 @@ def _markdown() -> Any:
 
     return mistune.create_markdown(renderer=Renderer(escape=True), plugins=["table", "strikethrough"])
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #434e6942
 def markdown_html(
     text: str,  # a Markdown cell, or part of one
 ) -> Markup:
@@ -101,14 +101,14 @@ def directives(
     "The names of a cell's `#|` directives"
     return {m[1] for m in re.finditer(r"^\s*#\|\s*([\w-]+)", source, flags=re.M)}
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #da00fa91
 def visible_code(
     source: str,  # of a code cell
 ) -> str:  # without directives
     "A cell's code as the report shows it"
     return "\n".join(line for line in source.splitlines() if not re.match(r"\s*#\|", line)).strip("\n")
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #40962283
 def _only_imports(code: str) -> bool:
     "Whether a cell does nothing but import"
     try:
@@ -117,7 +117,7 @@ def _only_imports(code: str) -> bool:
         return False
     return all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in body)
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #9b685184
 def is_hidden(
     cell: dict,  # a notebook's cell
 ) -> bool:
@@ -158,7 +158,7 @@ def _ours(output: dict) -> str | None:
         return _joined(output["data"]["text/html"])
     return None
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #7c3b841f
 def _picture(data: dict) -> str | None:
     "An image as `<img>`, where no script can run"
     for kind in ("image/png", "image/jpeg"):
@@ -169,14 +169,14 @@ def _picture(data: dict) -> str | None:
         return f'<p class="out"><img alt="" src="data:image/svg+xml;base64,{coded}"></p>'
     return None
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #0af8e9a1
 def _pre(text: str, limit: int = 6000) -> str:
     "Plain text, escaped and cut"
     text = visible(_ANSI.sub("", text)).rstrip()
     more = f"\n… {fmt(len(text) - limit)} more characters" if len(text) > limit else ""
     return f'<pre tabindex="0">{html.escape(text[:limit] + more)}</pre>'
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #2c184e1a
 def _error(output: dict, first: bool) -> str:
     "A failed cell: what went wrong, the traceback folded"
     what = (
@@ -186,7 +186,7 @@ def _error(output: dict, first: bool) -> str:
     anchor = ' id="error"' if first else ""
     return f'<div class="broken"{anchor} role="alert">{what}<details><summary>traceback</summary>{trace}</details></div>'
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #831e9e02
 def output_html(
     output: dict,  # of a code cell
     first_error: bool = True,  # whether an error gets the anchor that the page's head links to
@@ -246,7 +246,7 @@ class Section:
         "All of the section's visible code"
         return Markup("".join(self.codes)) if self.has_output else Markup("")
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #7c3fbad2
 def _add_markdown(sections: list[Section], source: str) -> None:
     "Split a Markdown cell at its headings"
     for part in re.split(r"(?m)^(?=#{1,6} )", source):
@@ -258,7 +258,7 @@ def _add_markdown(sections: list[Section], source: str) -> None:
         if part.strip():
             sections[-1].parts.append(str(markdown_html(part)))
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #a8cb06fb
 def _add_code(section: Section, cell: dict, hidden: bool, errors: list[dict]) -> None:
     "Add a code cell's outputs and code; of a hidden cell only an error"
     outputs = cell.get("outputs", [])
@@ -285,7 +285,7 @@ def _unique(sections: list[Section]) -> None:
             if seen[section.id] > 1:
                 section.id += f"-{seen[section.id]}"
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #505e7076
 def _kept(sections: list[Section]) -> list[Section]:
     "The sections worth showing, and the headings above them"
     kept: list[Section] = []
@@ -299,7 +299,7 @@ def _kept(sections: list[Section]) -> list[Section]:
             kept.append(section)
     return kept
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #ad43be2f
 def read_page(
     nb: dict,  # an executed notebook
 ) -> dict:  # heading, standfirst, sections, errors
@@ -347,7 +347,7 @@ class ReportExporter(HTMLExporter):
         resources["page"] = stage_page(nb, resources.get("nbs", {}))
         return TemplateExporter.from_notebook_node(self, nb, resources, **kwargs)
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #b16a7fb9
 def _navigation(context: dict) -> list[dict]:
     "Links to the summary and to all stages"
     links = [{"text": "summary", "href": "index.html", "here": False}] if context.get("version") else []
@@ -355,7 +355,7 @@ def _navigation(context: dict) -> list[dict]:
         links.append({"text": stage, "href": page_name(stage), "here": stage == context.get("stage")})
     return links
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #6ad2ee14
 def stage_page(
     nb: dict,  # executed
     context: dict,  # study, version, question, created, stage, stages; all may be absent
@@ -377,7 +377,7 @@ def stage_page(
         "failure": plain(f"{error.get('ename', 'Error')}: {error.get('evalue', '')}", 300) if error else "",
     }
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #38a16fad
 def when(
     created: Any,  # ISO text, or nothing
 ) -> str:  # "24 Nov 2026, 14:02"
@@ -389,7 +389,7 @@ def when(
     zone = " UTC" if moment.tzinfo is not None and not moment.utcoffset() else ""
     return f"{moment.day} {moment:%b %Y, %H:%M}{zone}"
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #7e7cb788
 def render_stage(
     executed_notebook_path: str | Path,  # an .ipynb with outputs
     out_html_path: str | Path,  # where the page goes
@@ -418,7 +418,7 @@ def weights(
         found.append((plain(name, 60), len(part.encode("utf-8", "replace"))))
     return sorted(found, key=lambda x: -x[1])
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #638e308c
 def over_budget(
     page: str,  # the HTML of a page
     name: str,  # what the message calls it
@@ -442,7 +442,7 @@ def _has(*values: Any) -> bool:
     "Whether all of these are numbers"
     return all(isinstance(v, (int, float)) and not isinstance(v, bool) and v == v for v in values)
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #acf0e76e
 def against_baseline(
     headline: dict,  # of a manifest
 ) -> str:  # "better", "worse", "same", "unsure" or ""
@@ -461,7 +461,7 @@ def against_baseline(
         return "same"
     return "better" if sign * low > 0 else "worse"
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #90f7e243
 def against_goal(
     headline: dict,  # of a manifest
 ) -> str:  # "reached", "just", "open", "missed" or ""
@@ -491,7 +491,7 @@ _GOAL_WORDS = {
     "": "no goal was set",
 }
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #9d690fdd
 def verdict(
     headline: dict,  # of a manifest
 ) -> str:  # one sentence
@@ -511,13 +511,13 @@ def _digits(headline: dict) -> int | None:
     value = headline.get("value")
     return 3 if _has(value) and abs(value) < 10 else None
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #bec7513c
 def _label(at: float, text: str, kind: str) -> str:
     "A name on the strip, kept inside its ends"
     edge = " first" if at < 22 else " last" if at > 78 else ""
     return f'<span class="label {kind}{edge}" style="left:{at:.1f}%">{safe(text, 60)}</span>'
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #37133ba1
 def strip_html(
     headline: dict,  # of a manifest
 ) -> Markup:  # empty when there is nothing to compare with
@@ -546,7 +546,15 @@ def strip_html(
         parts.append(_label(at(goal), f"goal {fmt(goal, digits)}", "down"))
     return Markup(f'<div class="strip" aria-hidden="true">{"".join(parts)}</div>')
 
+# %% ../../notebooks/runner/03_reports.ipynb #790416f8
+def metric_name(
+    headline: dict,  # of a manifest
+) -> str:  # "Balanced accuracy"
+    "The headline's metric as a heading"
+    name = plain(headline.get("label") or headline.get("metric") or "Result", 80)
+    return name[:1].upper() + name[1:] + (", lower is better" if _sign(headline) < 0 else "")
 
+# %% ../../notebooks/runner/03_reports.ipynb #88f95ed1
 def answer(
     headline: dict,  # of a manifest
 ) -> dict:  # label, value, unit, interval, strip, verdict, detail, bad
@@ -560,8 +568,7 @@ def answer(
         detail.append(f"baseline {fmt(headline['baseline'], digits)}{name}")
     detail.append(f"goal {fmt(headline['goal'], digits)}" if _has(headline.get("goal")) else "no goal set")
     return {
-        "label": plain(headline.get("label") or headline.get("metric") or "Result", 80)
-        + (", lower is better" if _sign(headline) < 0 else ""),
+        "label": metric_name(headline),
         "value": fmt(value, digits) if _has(value) else "",
         "unit": plain(unit, 30),
         "interval": f"{fmt(low, digits)} to {fmt(high, digits)} (95\u00a0%)"
@@ -582,7 +589,7 @@ _SHAPES = {
     "not yet": '<circle cx="7" cy="7" r="4.5" fill="none" stroke="var(--grey)" stroke-dasharray="2 1.5"/>',
 }
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #2d7f86b8
 def mark_svg(
     outcome: str,  # of a check
 ) -> Markup:
@@ -591,7 +598,7 @@ def mark_svg(
         f'<svg viewBox="0 0 14 14" aria-hidden="true">{_SHAPES.get(outcome, _SHAPES["not yet"])}</svg>'
     )
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #a2b90c85
 def _phases(checks: Iterable[dict]) -> list[dict]:
     "The checks by phase, ready for the template"
     phases: dict[str, list[dict]] = {}
@@ -605,7 +612,7 @@ def _phases(checks: Iterable[dict]) -> list[dict]:
         })  # fmt: skip
     return [{"name": name, "checks": items} for name, items in phases.items()]
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #4db0f3fc
 def trust(
     manifest: dict,  # of a version
 ) -> dict:  # lead, lines, phases
@@ -637,7 +644,7 @@ def _signed(x: float, digits: int | None) -> str:
     "A difference with its sign"
     return ("+" if x > 0 else "") + fmt(x, digits)
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #ea4b1eb4
 def _moved(delta: Any, headline: dict) -> tuple[str, str, bool]:
     "Lead, detail and whether it is bad news"
     delta = delta if isinstance(delta, dict) else {"value": delta}
@@ -665,7 +672,7 @@ def _moved(delta: Any, headline: dict) -> tuple[str, str, bool]:
         _sign(headline) * value < 0,
     )
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #00bb38d6
 def _names(items: list, noun: str) -> str | None:
     "`2 config keys: a, b`, with at most four names"
     if not items:
@@ -674,7 +681,7 @@ def _names(items: list, noun: str) -> str | None:
     more = f" and {len(names) - 4} more" if len(names) > 4 else ""
     return f"{plural(len(names), noun)} changed: {', '.join(names[:4])}{more}"
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #e9947907
 def since(
     manifest: dict,  # of this version
     previous: dict | None,  # of the one before
@@ -728,7 +735,7 @@ def _points(history: list[dict], metric: Any) -> list[dict]:
             points.append({**h, "version": plain(m.get("version", ""), 12)})
     return points
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #388f8402
 def sparkline(
     history: list[dict],  # manifests of one study, oldest first, this one last
 ) -> Markup:  # empty below two versions
@@ -796,13 +803,24 @@ def todos(
             found.append({"text": text, "href": page_name(stage) if stage in STAGES else "", "where": stage})
     return found
 
+# %% ../../notebooks/runner/03_reports.ipynb #a808d614
+def _telling(findings: list[str], question: str) -> str:
+    "The finding that says most about a stage: against the baseline, else the strongest column, else the first"
+    there = [f for f in findings if f != question]
+    for words in ("the baseline", "tells most"):
+        if found := next((f for f in there if words in f), None):
+            return found
+    return there[0] if there else ""
+
 
 def _chapters(manifest: dict) -> list[dict]:
-    "The stages with their first finding"
+    "The stages with the finding that says most"
     rows = []
     for stage, record in (manifest.get("stages") or {}).items():
-        findings = [f.get("text", "") if isinstance(f, dict) else f for f in record.get("findings") or []]
-        finding = plain(findings[0], 300) if findings else ""
+        findings = [
+            str(f.get("text", "") if isinstance(f, dict) else f) for f in (record or {}).get("findings") or []
+        ]
+        finding = plain(_telling(findings, str(manifest.get("question", ""))), 300)
         rows.append(
             {
                 "name": plain(stage, 40),
@@ -839,7 +857,7 @@ def _numbers(manifest: dict) -> Markup:
             )
     return Markup(table_html(pd.DataFrame(rows), max_rows=200)) if rows else Markup("")
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #d78a52a0
 def _pairs(pairs: dict[str, str]) -> Markup:
     "A list of facts; empty ones left out"
     there = {k: v for k, v in pairs.items() if v}
@@ -853,7 +871,7 @@ def _pairs(pairs: dict[str, str]) -> Markup:
 def _listed(items: Iterable[str]) -> Markup:
     return Markup("<br>").join(plain(i, 300) for i in items)
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #fa2e0868
 def _flat(config: dict, prefix: str = "") -> dict[str, Any]:
     "A nested config as dotted keys, without what is empty"
     out: dict[str, Any] = {}
@@ -864,7 +882,7 @@ def _flat(config: dict, prefix: str = "") -> dict[str, Any]:
             out[prefix + str(key)] = value
     return out
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #c022b723
 def origin(
     manifest: dict,  # of a version
 ) -> Markup:
@@ -947,14 +965,14 @@ def _versions_table(history: list[dict]) -> Markup:
         '<div class="nbs-table" role="region" tabindex="0" aria-label="Versions"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
     ).format(head, Markup("").join(rows))
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #a0d873f5
 def _href(manifest: dict) -> str:
     "Where a version's summary lies, seen from the list of studies"
     from urllib.parse import quote
 
     return f"{quote(str(manifest.get('study', '')), safe='')}/{quote(str(manifest.get('version', '')), safe='')}/index.html"
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #cd3276c3
 def _study_entry(history: list[dict]) -> dict:
     "One study on the list: its newest version, and all of them folded"
     newest = history[-1]
@@ -969,7 +987,7 @@ def _study_entry(history: list[dict]) -> dict:
         "versions": history, "table": _versions_table(history),
     }  # fmt: skip
 
-
+# %% ../../notebooks/runner/03_reports.ipynb #c9fc2707
 def render_index(
     manifests: list[dict],  # of all versions of all studies, oldest first within a study
 ) -> str:  # reports/index.html
