@@ -1022,8 +1022,8 @@ def calendar_parts(
     parts = {}
     if time.dt.hour.nunique() > 1:
         parts["hour of the day"] = (time.dt.hour, [f"{h}:00" for h in range(24)])
-    if span >= 14 and time.dt.dayofweek.nunique() > 1:
-        parts["weekday"] = (time.dt.dayofweek, _WEEKDAYS)
+    if span >= 14 and time.dt.day_of_week.nunique() > 1:
+        parts["weekday"] = (time.dt.day_of_week, _WEEKDAYS)
     if span >= 60 and time.dt.month.nunique() > 1:
         parts["month"] = (time.dt.month - 1, _MONTHS)
     return {k: (c.fillna(-1).to_numpy(np.int64), labels) for k, (c, labels) in parts.items()}

@@ -380,7 +380,7 @@ def chance_level(
     if target.y.ndim == 1:
         units = len(target.y) if target.groups is None else len(np.unique(target.groups))
         return min(np.sqrt(2) * z / np.sqrt(max(units - 1, 1)), 1.0)
-    units = target.y.shape[0] if target.groups is None else len(np.unique(target.groups))
+    units = max(target.y.shape[0] if target.groups is None else len(np.unique(target.groups)), 4)
     share = np.clip(target.y.mean(0), 1 / units, 1 - 1 / units)
     n1, n0 = share * units, (1 - share) * units
     spread = np.mean(np.sqrt((units + 1) / (12 * n1 * n0))) * (np.sqrt(2) if len(share) == 1 else 1)
