@@ -203,7 +203,7 @@ def _spec(name: str, how: str, sources: Iterable[str], kind: str = "number", **m
 def _circle(column: str, of: str, label: str, **more: object) -> list[dict]:
     "The two coordinates of a value that wraps around"
     return [
-        _spec(f"{column}: {label} ({w})", "circle", [column], of=of, wave=w, **more) for w in ("sin", "cos")
+        _spec(f"{column}: {w} of {label}", "circle", [column], of=of, wave=w, **more) for w in ("sin", "cos")
     ]
 
 
@@ -261,7 +261,7 @@ def _candidates(column: str, kind: str, study: Study, train: pd.DataFrame, exclu
         ]
     elif column in wish.cyclic:
         period = period_of(column, as_number(train[column]))
-        specs += _circle(column, "value", f"of {period:g}", period=period)
+        specs += _circle(column, "value", f"{period:g}", period=period)
     if wish.suggest and kind != "id":
         of = "number" if kind in ("number", "bool") else "any"
         specs.append(_spec(f"{column}: missing", "missing", [column], "yes/no", of=of))
@@ -802,8 +802,8 @@ def _known_when(spec: dict) -> str:
     "When a feature's value is known"
     if spec["how"] != "history":
         return "with the row"
-    later = f"{_duration(spec['delay'])} after" if spec["delay_us"] else "after"
-    return f"{later} {spec['known_at'] or spec['time']} of each earlier row"
+    later = f" + {_duration(spec['delay'])}" if spec["delay_us"] else ""
+    return f"earlier rows, from {spec['known_at'] or spec['time']}{later} on"
 
 # %% ../../notebooks/models/00_features.ipynb #a707cb47
 def feature_dictionary(
