@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['SIZES', 'NOT_COMPARABLE', 'folds_table', 'folds_finding', 'cv_evidence', 'enter_baselines', 'score_text',
            'baseline_finding', 'enter', 'read_regression', 'regression_finding', 'regression_figure', 'show_regression',
-           'tuning_finding', 'tuning_figure', 'show_tuning', 'leaderboard', 'leaderboard_figure', 'lead_sentence',
-           'curve_part', 'learning_curve', 'Verdict', 'curve_verdict', 'curve_figure', 'show_curves',
-           'calibration_sentence', 'rule_sentence', 'rule_figure', 'decide', 'final_model', 'final_baseline',
-           'cv_frame']
+           'tuning_finding', 'tuning_figure', 'show_tuning', 'leaderboard', 'board_view', 'leaderboard_figure',
+           'lead_sentence', 'curve_part', 'learning_curve', 'Verdict', 'curve_verdict', 'curve_figure', 'show_curves',
+           'calibration_sentence', 'rule_sentence', 'rule_figure', 'decide', 'final_model', 'model_finding',
+           'final_baseline', 'cv_frame']
 
 # %% ../notebooks/03_modeling.ipynb #cd8e58f4
 import warnings
@@ -17,7 +17,18 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .core.show import PALETTE, WIDTH, dots_with_intervals, fmt, fmt_interval, percent, plural, short
+from nbs_lib.core.show import (
+    DASH,
+    PALETTE,
+    WIDTH,
+    digits_for,
+    dots_with_intervals,
+    fmt,
+    fmt_interval,
+    percent,
+    plural,
+    short,
+)
 from .core.splits import moment_text, units
 from .models.bundle import Baseline, TabularModel
 from .models.candidates import CANDIDATES, FewFeatures, choose_candidates
@@ -185,23 +196,23 @@ def regression_finding(
         return f"None of the {plural(n, 'coefficient')} of the readable regression is clearly different from nought."
     top = clear.loc[clear["coefficient"].abs().idxmax()]
     study = contest.study
-    what = (
-        study.title or study.target
-        if study.task == "regression"
-        else short(top.get("class", contest.positive))
-    )
-    way = "higher" if top["coefficient"] > 0 else "lower"
-    much = (
-        f"{what} {way}"
-        if study.task == "regression"
-        else f"{what} {'more' if way == 'higher' else 'less'} frequent"
-    )
-    term = (
-        f"Where {short(top['term'])} holds"
-        if " = " in top["term"]
-        else f"With {top['per']} of {short(top['term'])}"
-    )
-    return f"{term}, {much}: the largest of {plural(n, 'coefficient')}, of which {len(clear)} can be told from nought."
+    higher = top["coefficient"] > 0
+    if study.task == "regression":
+        unit = study.units.get(study.target, "")
+        much = f"{study.title or study.target} is {fmt(abs(top['coefficient']), None, unit)} {'higher' if higher else 'lower'}"
+    else:
+        label = short(top.get("class", contest.positive))
+        much = f"{label} is {'more' if higher else 'less'} frequent (odds ratio {fmt(np.exp(top['coefficient']), 2)})"
+    return f"{_where(top)}, {much}: the largest of {plural(n, 'coefficient')}, of which {len(clear)} can be told from nought."
+
+
+def _where(term: pd.Series) -> str:
+    "The rows that a coefficient speaks of"
+    if term["per"] == "yes instead of no":
+        return f"Where “{short(term['term'])}” holds"
+    if term["per"].startswith("instead of "):
+        return f"Where {short(term['term'])}, {term['per']}"
+    return f"Where {short(term['term'])} is {term['per'].removesuffix(' more')} higher"
 
 # %% ../notebooks/03_modeling.ipynb #4f6baf45
 def regression_figure(
@@ -337,10 +348,6 @@ def leaderboard(
     for e in entries:
         lead = (0.0, np.nan, np.nan) if e is baseline else difference(contest, e, baseline)
         row = {"candidate": e.label, contest.metric.label: e.mean(contest.metric.name)}
-        row |= {
-            "lowest fold": e.scores[contest.metric.name].min(),
-            "highest fold": e.scores[contest.metric.name].max(),
-        }
         row |= {"ahead of baseline": lead[0], "low": lead[1], "high": lead[2]}
         row |= {m.label: e.mean(m.name) for m in contest.metrics[1:]}
         row |= {
@@ -352,6 +359,21 @@ def leaderboard(
     return pd.DataFrame(rows).sort_values(
         contest.metric.label, ascending=not contest.metric.greater_is_better, kind="stable", ignore_index=True
     )
+
+
+def board_view(
+    board: pd.DataFrame,  # from `leaderboard`
+) -> pd.DataFrame:
+    "The leader board as it is shown: the interval in one column"
+    digits = digits_for(board["low"].median(), board["high"].median())
+    span = [
+        DASH if low != low else f"{fmt(low, digits)} to {fmt(high, digits)}"
+        for low, high in zip(board["low"], board["high"], strict=True)
+    ]
+    view = board.drop(columns=["low", "high", "taken"])
+    view.insert(3, "95 % interval", span)
+    view["candidate"] += [" ✓" if t else "" for t in board["taken"]]
+    return view
 
 
 def leaderboard_figure(
@@ -429,10 +451,11 @@ def curve_part(
 def learning_curve(
     contest: Contest,  # rows and folds
     entry: Entry,  # the chosen candidate
-    most_folds: int = 3,  # the last ones, which train on most
+    most_folds: int = 3,  # the last ones, which train on most; fewer for large tables
 ) -> pd.DataFrame:  # fold, rows, share, score, train
     "The chosen candidate fitted on growing parts of each fold's training rows"
     rows, metric = [], contest.metric
+    most_folds = min(most_folds, 2) if len(contest.frame) > 20_000 else most_folds
     make = lambda X: make_model(CANDIDATES[entry.name], contest.study, X, contest.classes, entry.params)
     for k in range(max(len(contest.pairs) - most_folds, 0), len(contest.pairs)):
         train, judged = contest.pairs[k]
@@ -488,6 +511,7 @@ def curve_verdict(
     contest: Contest,  # metric
     entry: Entry,  # the chosen candidate
     constant: Entry,  # the constant answer
+    baseline: Entry,  # what has to be beaten
     curve: pd.DataFrame,  # from `learning_curve`; may be empty
 ) -> Verdict:
     "Over- or underfitting, and what more rows would bring"
@@ -498,7 +522,7 @@ def curve_verdict(
     share = float(gap / seen) if seen > 0 else np.nan
     by_construction = entry.name in NOT_COMPARABLE
     overfit = bool(share > 0.5 and not by_construction)
-    rising, doubling, text = _doubling(contest, curve, gain)
+    rising, doubling, text = _doubling(contest, curve, sign * (score - baseline.mean(name)))
     return Verdict(
         rising,
         doubling,
@@ -522,10 +546,11 @@ def _doubling(contest: Contest, curve: pd.DataFrame, gain: float) -> tuple[bool 
     span = f"{fmt(step, 4 if abs(step) < 1 else 2, unit)} (folds: {fmt(steps.min(), 4 if abs(step) < 1 else 2)} to {fmt(steps.max(), 4 if abs(step) < 1 else 2)})"
     rising = bool(steps.min() > 0 and step > 0.02 * max(gain, 1e-12))
     if rising:
+        much = "still help" if step > 0.05 * gain else "help a little"
         return (
             True,
             step,
-            f"Twice the rows improved {contest.metric.label} by {span}: more rows like these would still help, by less than that for each further doubling.",
+            f"Twice the rows improved {contest.metric.label} by {span}: more rows like these would {much}, each doubling probably less than the one before.",
         )
     return (
         False,
@@ -602,7 +627,7 @@ def show_curves(
     if len(curve):
         n = curve["fold"].nunique()
         title = (
-            "More rows would still help"
+            "More rows would help"
             if verdict.rising
             else "More rows would bring little"
             if verdict.rising is False
@@ -740,6 +765,17 @@ def final_model(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return model.fit(train, features)
+
+
+def model_finding(
+    model: TabularModel,  # fitted
+    entry: Entry,  # its candidate
+    columns: int,  # features
+) -> str:
+    "What the model is made of"
+    trees = model.estimator.get_params().get("n_estimators") if entry.rounds else None
+    size = f" {fmt(trees)} rounds of trees." if trees else ""
+    return f"{entry.label} on {plural(model.facts['rows'], 'row')} and {plural(columns, 'feature')}.{size}"
 
 
 def final_baseline(

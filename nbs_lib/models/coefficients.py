@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from ..core.show import fmt
 from .candidates import FewFeatures
 
 # %% ../../notebooks/models/01a_coefficients.ipynb #f76c78be
@@ -35,7 +36,7 @@ def per_text(
 ) -> list[str]:  # one for each design column
     "What a coefficient compares"
     if block["type"] == "number":
-        return [f"{block['scale']:.3g} {unit}".strip() + " more"]
+        return ["yes instead of no" if block["flag"] else f"{fmt(block['scale'], None, unit)} more"]
     levels = block["levels"] + (["any other"] if block["other"] else [])
     return [f"instead of {block['reference']}"] * len(levels)
 
@@ -160,7 +161,7 @@ def _check_line(D: np.ndarray, names: list[str], residual: np.ndarray) -> dict |
     worst = max(bent, key=lambda j: bent[j])
     words = _reading(
         bent[worst] < 0.01,
-        "straight lines are enough",
+        "no relation is much bent",
         f"the relation with {names[worst]} is bent; its coefficient is an average slope",
     )
     return {

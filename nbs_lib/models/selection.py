@@ -238,8 +238,8 @@ def open_contest(
 
 
 def _train_score(contest: Contest, model: object, train: np.ndarray) -> float:
-    "The headline metric on rows that the model was trained on; at most 5,000 of them"
-    some = train[np.unique(np.linspace(0, len(train) - 1, min(len(train), 5000)).astype(int))]
+    "The headline metric on rows that the model was trained on; at most 3,000 of them"
+    some = train[np.unique(np.linspace(0, len(train) - 1, min(len(train), 3000)).astype(int))]
     predictions = model.predict(contest.frame.iloc[some], contest.features.iloc[some])
     return contest.metric.score(contest.y.iloc[some], predictions, positive=contest.positive)
 

@@ -198,5 +198,5 @@ def _summary(
             {"trial": i, "settings": "searched", "score": score, "state": t.state.name.lower()} | t.params
         )
     if best is not entry:
-        best.label = f"{entry.label}, tuned"
+        best.label = f"{entry.label} (tuned)"
     return Tuning(best if wins else entry, pd.DataFrame(rows), float(np.mean(ahead)), wins, cut, seconds)
