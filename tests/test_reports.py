@@ -335,7 +335,7 @@ def test_tables_sort_contents_follow_and_paper_has_everything(site, browser):
     assert numbers == sorted(numbers, reverse=True) and head.get_attribute("aria-sort") == "descending"
     page.locator("#over-time").scroll_into_view_if_needed()
     page.evaluate("document.getElementById('over-time').scrollIntoView()")
-    page.wait_for_function("document.querySelector('.toc a.here')?.hash === '#over-time'")
+    page.locator('.toc a.here[href="#over-time"]').wait_for(timeout=10_000)
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.locator("details:not([open]):not(.code)").count() == 0
     page.close()

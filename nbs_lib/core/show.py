@@ -105,7 +105,7 @@ def digits_for(
     width = abs(high - low) if not (_missing(low) or _missing(high)) else 0.0
     if not width or not math.isfinite(width):
         return 3
-    return int(min(max(1 - math.floor(math.log10(width)), 0), 6))
+    return int(min(max(math.ceil(-math.log10(width / 8)), 0), 6))
 
 # %% ../../notebooks/core/00a_show.ipynb #cf0a5f94
 def fmt_interval(
@@ -290,7 +290,7 @@ def table_html(
     # one row more than the fold allows is no reason to fold
     first = len(lines) if len(lines) <= max_rows + 2 else max_rows
     parts = [
-        f'<div class="nbs-table" role="region" tabindex="0" aria-label="{safe(caption or "table", 120)}">'
+        f'<div class="nbs-table" role="group" tabindex="0" aria-label="{safe(caption or "table", 120)}">'
     ]
     parts.append(f"<table>{_head(shown)}<tbody>{''.join(lines[:first])}</tbody></table></div>")
     if lines[first:]:
@@ -489,7 +489,9 @@ def _slim(svg: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
     svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.S)
     svg = re.sub(r' transform="rotate\(-?0 [^)]*\)"', "", svg)
-    svg = re.sub(r"(?<=[ \"(,LMCQ-])(\d+\.\d\d)\d+(?=[ \n\"),])", r"\1", svg)
+    # only within tags: a number that a label shows keeps its digits
+    decimals = re.compile(r"(?<=[ \"(,LMCQ-])(\d+\.\d\d)\d+(?=[ \n\"),])")
+    svg = re.sub(r"<[^>]*>", lambda tag: decimals.sub(r"\1", tag[0]), svg)
     svg = re.sub(r">\s+<", "><", svg)
     return re.sub(r"<defs></defs>|<defs/>", "", re.sub(r"\s+", " ", svg)).strip()
 

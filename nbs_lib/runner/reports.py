@@ -962,7 +962,7 @@ def _versions_table(history: list[dict]) -> Markup:
         for h in ("version", "made", "value", "interval", "verdict", "checks")
     )
     return Markup(
-        '<div class="nbs-table" role="region" tabindex="0" aria-label="Versions"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
+        '<div class="nbs-table" role="group" tabindex="0" aria-label="Versions"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
     ).format(head, Markup("").join(rows))
 
 # %% ../../notebooks/runner/03_reports.ipynb #a0d873f5
