@@ -68,3 +68,21 @@ class NbsEngine:
     ) -> object:  # the executed notebook
         "Execute a notebook; see papermill.engines.Engine.execute_notebook"
         return _engine_class().execute_notebook(nb, kernel_name, **kwargs)
+
+    @classmethod
+    def nb_kernel_name(
+        cls,
+        nb: object,  # the notebook
+        name: str | None = None,  # overrides the notebook's own
+    ) -> str:  # the kernel to start
+        "The kernel that the notebook or the caller names"
+        return _engine_class().nb_kernel_name(nb, name)
+
+    @classmethod
+    def nb_language(
+        cls,
+        nb: object,  # the notebook
+        language: str | None = None,  # overrides the notebook's own
+    ) -> str:  # the language of its parameters
+        "The language that the notebook or the caller names"
+        return _engine_class().nb_language(nb, language)

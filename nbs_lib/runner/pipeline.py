@@ -13,16 +13,16 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from queue import Empty, Queue
 
 from jupyter_client.manager import KernelManager
+from jupyter_client.session import Session
 from papermill.exceptions import PapermillExecutionError
 
 from ..core.record import STAGES
@@ -55,12 +55,17 @@ class Kernel:
         stage: str,  # one of `STAGES`: decides what is imported
         env: dict[str, str],  # what the kernel sees beside this process's environment
     ):
-        self.manager = KernelManager(kernel_name="python3")
+        # sockets in a private folder: no port to race for, nothing to eavesdrop on
+        self._folder = tempfile.mkdtemp(prefix="nbs-")
+        self.manager = KernelManager(
+            kernel_name="python3", transport="ipc", connection_file=f"{self._folder}/k.json"
+        )
         self.manager.kernel_spec.argv[0] = sys.executable
         # the warm-up's output goes nowhere: it belongs to no cell
         null = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.manager.start_kernel(env={**os.environ, **env}, cwd=str(project_root()), **null)
-        client = self.manager.client()
+        # a session of its own: two clients with one identity would get each other's replies
+        client = self.manager.client(session=Session(key=self.manager.session.key))
         client.start_channels(shell=True, iopub=False, stdin=False, hb=False, control=False)
         code = f"import importlib as _i\nfor _m in {_IMPORTS[stage].split()!r}:\n    _i.import_module(_m)\ndel _i, _m"
         client.execute(code, silent=True, store_history=False)
@@ -71,6 +76,7 @@ class Kernel:
         self._client.stop_channels()
         if self.manager.has_kernel:
             self.manager.shutdown_kernel(now=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #5282019d
 class StageFailed(Exception):
@@ -149,6 +155,7 @@ def execute_stage(
             km=kernel.manager,
             on_cell=on_cell,
             execution_timeout=number_setting("execution", "cell_timeout", 3600),
+            start_timeout=120,
         )
     finally:
         kernel.stop()
