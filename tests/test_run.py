@@ -123,7 +123,8 @@ def test_a_second_run_gives_the_same_numbers_and_says_what_changed(wine):
     for stage in first["stages"]:
         assert numbers(first["stages"][stage]) == numbers(second["stages"][stage]), stage
     assert second["changes"]["config"] == [{"key": "goal", "old": 0.9, "new": 0.5}]
-    assert second["changes"]["data"] == "same" and second["changes"]["metric_delta"] == 0
+    assert second["changes"]["data"] == "same" and second["changes"]["code"] == []
+    assert second["changes"]["metric_delta"] == {"value": 0, "low": 0, "high": 0}
     assert second["holdout"]["openings"] == 2
     ledger = (wine / "reports/wine/holdout.jsonl").read_text().splitlines()
     assert [json.loads(line)["run"] for line in ledger] == ["v001", "v002"]

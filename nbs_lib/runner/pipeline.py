@@ -283,10 +283,18 @@ def _build(run: Run, changes: list[str]) -> dict:
         manifest["changes"] = compare(earlier[-1], manifest) if earlier else {}
         page = reports.render_summary(manifest, earlier[-1] if earlier else None, [*earlier, manifest])
         (run.building / "index.html").write_text(page, encoding="utf-8")
+        _weigh(run, reports.over_budget)
         folder_of_version = publish(study.name, version, run.building, manifest)
         refresh_index()
         tracker.finish(manifest, folder_of_version)
     return manifest
+
+
+def _weigh(run: Run, over_budget: Callable[[str, str], str | None]) -> None:
+    "Say which pages are heavier than their budget"
+    for path in sorted(run.building.glob("*.html")):
+        if problem := over_budget(path.read_text(encoding="utf-8"), path.name):
+            run.say(f"  note: {problem}")
 
 
 def refresh_index() -> Path:  # reports/index.html

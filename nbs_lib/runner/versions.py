@@ -20,7 +20,7 @@ from ..core.checklist import verdicts
 from nbs_lib.core.record import (
     STAGES,
     file_sha256,
-    openings,
+    load_artifact,
     plain,
     read_record,
     stage_folder,
@@ -186,27 +186,49 @@ def code_changes(
     return sorted(n for n in a.keys() & b.keys() if a[n] != b[n])
 
 
+def _difference(old: dict, new: dict) -> dict | None:
+    "The headline's change with its 95 % interval; the interval only where both judged the same rows"
+    a, b = old["headline"], new["headline"]
+    if a.get("metric") != b.get("metric") or a.get("value") is None or b.get("value") is None:
+        return None
+    change = {"value": b["value"] - a["value"], "low": None, "high": None}
+    entries = [m["stages"].get("evaluation", {}).get("artifacts", {}).get("predictions") for m in (old, new)]
+    if not all(entries) or old["holdout"].get("fingerprint") != new["holdout"].get("fingerprint"):
+        return change
+    try:
+        before, after = (load_artifact(e) for e in entries)
+    except NbsError:  # an older model's folder may have been deleted
+        return change
+    from nbs_lib.tasks.metrics import get_metric, paired_difference
+
+    metric, groups = get_metric(b["metric"], new["task"]), after.get("unit")
+    positive = new["config"].get("positive") or b.get("positive")
+    groups = None if groups is None else groups.to_numpy()
+    found = paired_difference(
+        metric, after["truth"], after, before, seed=new["seed"], groups=groups, positive=positive
+    )
+    return dict(zip(("value", "low", "high"), map(float, found), strict=True))
+
+
 def compare(
     old: dict,  # the earlier manifest
     new: dict,  # the later one
-) -> dict:  # since, config, data, holdout, code, packages, metric
+) -> dict:  # since, config, data, holdout, code, packages, metric_delta
     "What changed from one version to the next"
-    before, after = old["headline"].get("value"), new["headline"].get("value")
-    same_metric = old["headline"].get("metric") == new["headline"].get("metric")
+    same = lambda part: "same" if old[part].get("fingerprint") == new[part].get("fingerprint") else "changed"
+    packages = [
+        f"{k} {old['packages'].get(k, '–')} → {v}"
+        for k, v in new["packages"].items()
+        if old["packages"].get(k) != v
+    ]
     return {
         "since": old["version"],
         "config": config_changes(old["config"], new["config"]),
-        "data": "same" if old["data"].get("fingerprint") == new["data"].get("fingerprint") else "changed",
-        "holdout": "same"
-        if old["holdout"].get("fingerprint") == new["holdout"].get("fingerprint")
-        else "changed",
+        "data": same("data"),
+        "holdout": same("holdout"),
         "code": code_changes(old, new),
-        "packages": [
-            f"{k} {old['packages'].get(k, '–')} → {v}"
-            for k, v in new["packages"].items()
-            if old["packages"].get(k) != v
-        ],
-        "metric_delta": after - before if same_metric and before is not None and after is not None else None,
+        "packages": packages,
+        "metric_delta": _difference(old, new),
     }
 
 # %% ../../notebooks/runner/04_versions.ipynb #6b918232
