@@ -106,7 +106,7 @@ TARGETS: dict[str, tuple[str, str, str, str]] = {
     "constant": (csv(rain="yes"), "binary", "rain", "'rain'"),
     "all missing": (csv(rain=""), "binary", "rain", "'rain'"),
     "one row of a class": (csv(rain=["yes"] + ["no"] * 119), "binary", "rain", "yes"),
-    "text in regression": (csv(), "regression", "rain", "'rain'"),
+    "text in regression": (csv(), "regression", "rain", "regression needs numbers"),
     "infinite in regression": (
         csv(temp=[np.inf] + [1.5, 2.5, 3.5] * 39 + [1.0, 2.0]),
         "regression",

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from .check import check_study, feature_columns
+from .check import MIN_ROWS, check_study, feature_columns
 from .copies import find_copies
 from nbs_lib.core.roles import (
     PLAIN_NAME,
@@ -170,6 +170,10 @@ def infer(
     if table.frame.shape[1] < 2:
         raise NbsError(
             f"{table.source}: has one column only; a target and something to predict it from are needed"
+        )
+    if len(table.frame) < 2:
+        raise NbsError(
+            f"{table.source}: has {len(table.frame)} row only; at least {MIN_ROWS} rows are needed to learn from and to judge"
         )
     asked = guess_target(table, target)
     column = next(c for c in table.columns if c.name == asked.value)

@@ -836,7 +836,11 @@ def read_table(
     study: Study,  # names the source, the types and the target
 ) -> Table:  # settled
     "The study's table, with its types settled"
-    return settle(read_source(study.data), study.types, study.target, study.task)
+    raw = read_source(study.data)
+    try:
+        return settle(raw, study.types, study.target, study.task)
+    except NbsError as e:  # the table is sound, the config asks for what it does not hold
+        raise NbsError(f"configs/{study.name}.yaml: {e}") from None
 
 # %% ../../notebooks/core/02_tables.ipynb #10c87219
 def _outside(values: pd.Series, limit: float, low: bool) -> tuple[str, int]:
