@@ -56,7 +56,7 @@ def mean_by(
         half = (Z95 + 2.4 / np.maximum(n - 1, 1)) * spread / np.sqrt(np.maximum(n, 1))
     return pd.DataFrame({"rows": n, "value": mean, "low": mean - half, "high": mean + half})
 
-
+# %% ../../notebooks/core/03a_profile.ipynb #411412d6
 def _clustered_error(residual: np.ndarray, bins: np.ndarray, groups: np.ndarray, n: np.ndarray) -> np.ndarray:
     "Standard error of each bin's mean when the rows of a group go together; missing for a single group"
     pair, first = np.unique(
@@ -81,7 +81,7 @@ class Binned:
     pooled: int | None = None  # the code of all rarer categories together, if there are any
     exact: bool = True  # whether each bin is a single value
 
-
+# %% ../../notebooks/core/03a_profile.ipynb #44aa3b0a
 def as_numbers(
     values: pd.Series,  # number, bool or date
 ) -> np.ndarray:  # float64; dates as seconds since 1970; infinite ones are missing
@@ -100,7 +100,7 @@ def is_continuous(
     "Whether the column is to be cut into intervals"
     return kind in ("number", "date") and not pd.api.types.is_string_dtype(values)
 
-
+# %% ../../notebooks/core/03a_profile.ipynb #093afe30
 def _cut(numbers: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
     "Codes (-1 for missing) and the median of each bin; equal frequencies, ties never separated"
     known = ~np.isnan(numbers)
@@ -118,7 +118,7 @@ def _cut(numbers: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
     ends = np.r_[0, np.searchsorted(ordered, edges), len(ordered)]
     return codes, ordered[(ends[:-1] + ends[1:] - 1) // 2]
 
-
+# %% ../../notebooks/core/03a_profile.ipynb #b98cf6be
 def _edges(ordered: np.ndarray, starts: np.ndarray, bins: int) -> np.ndarray:
     "Where bins begin: a value that would fill a bin by itself gets one, the rest equal frequencies"
     length = np.diff(np.r_[starts, len(ordered)])
@@ -156,7 +156,7 @@ def bin_column(
         centres = None if centres is None else np.r_[centres, np.nan]
     return Binned(codes, labels, centres, missing, pooled, exact)
 
-
+# %% ../../notebooks/core/03a_profile.ipynb #83bf5d0d
 def _categories(values: pd.Series, keep: int | None) -> tuple[np.ndarray, list[str], int | None]:
     "Codes by falling frequency (-1 for missing), labels, and the code of what is not kept"
     raw, found = pd.factorize(values)
@@ -202,7 +202,7 @@ def deal_folds(
     deal = rng.permutation(int(groups.max(initial=0)) + 1) % n
     return deal[groups]
 
-
+# %% ../../notebooks/core/03a_profile.ipynb #abd060d9
 def fold_scores(
     codes: np.ndarray,  # bins of one column
     y: np.ndarray,  # numbers, or 0/1
@@ -234,7 +234,7 @@ def auc_influence(
     area = float((pos * below).sum() / n1)
     return area, np.where(y == 1, (below[at] - area) / n1, (above[at] - area) / n0)
 
-
+# %% ../../notebooks/core/03a_profile.ipynb #8181e6c6
 def rank_influence(
     score: np.ndarray,  # n numbers
     ranks: np.ndarray,  # the target's ranks, standardised
@@ -260,7 +260,7 @@ def standardised_ranks(
     ranks = (np.cumsum(n) - n / 2)[at]
     return (ranks - ranks.mean()) / (ranks.std() or 1.0)
 
-
+# %% ../../notebooks/core/03a_profile.ipynb #16de7e6c
 def _error(influence: np.ndarray, groups: np.ndarray | None) -> float:
     "Standard error from the rows' influence"
     if groups is not None:
@@ -279,7 +279,7 @@ class Target:
     groups: np.ndarray | None  # group codes of each row
     n_folds: int = 5
 
-
+# %% ../../notebooks/core/03a_profile.ipynb #d38231be
 def prepare_target(
     target: pd.Series,  # of the training part, never missing
     task: str,  # binary, multiclass or regression
@@ -340,7 +340,7 @@ def score_codes(
         target.classes[int(np.nanargmax(areas))],
     )
 
-
+# %% ../../notebooks/core/03a_profile.ipynb #f24a0afc
 def score_columns(
     frame: pd.DataFrame,  # settled
     kinds: dict[str, str],  # kind of each column
@@ -478,7 +478,7 @@ def associations(
             out.loc[a, b] = out.loc[b, a] = correlation_ratio(coded[a][both], ranks[both, j])
     return out
 
-
+# %% ../../notebooks/core/03a_profile.ipynb #27657ee5
 def _ranks(values: pd.Series) -> np.ndarray:
     "Standardised ranks, missing where the value is"
     numbers = as_numbers(values)
@@ -519,7 +519,7 @@ def cluster_order(
         clusters[i] = x + y
     return clusters[0] if clusters else []
 
-
+# %% ../../notebooks/core/03a_profile.ipynb #7d3223a2
 def strongest_pairs(
     strength: pd.DataFrame,  # from `associations`
     at_least: float = 0.3,  # in size
@@ -550,7 +550,7 @@ def psi(
     chi = df * (1 - 2 / (9 * df) + 1.645 * np.sqrt(2 / (9 * df))) ** 3
     return float(((q - p) * np.log(q / p)).sum()), float(chi * (1 / n + 1 / m))
 
-
+# %% ../../notebooks/core/03a_profile.ipynb #782fa4bc
 def drift_table(
     frame: pd.DataFrame,  # settled
     kinds: dict[str, str],  # kind of each column
@@ -572,7 +572,7 @@ def drift_table(
     found = pd.DataFrame(rows, columns=["column", "kind", "moved", "psi", "chance", "before", "after"])
     return found.sort_values("moved", ascending=False, kind="stable", ignore_index=True)
 
-
+# %% ../../notebooks/core/03a_profile.ipynb #42be87dc
 def _typical(values: pd.Series, kind: str, binned: Binned, n: int) -> tuple[str, str]:
     "What the column was like before and after: a median, or the share of the category that moved most"
     if kind == "date":
@@ -611,7 +611,7 @@ _UNITS = [
     ("year", "Y", 31557600, "%Y"),
 ]
 
-
+# %% ../../notebooks/core/03a_profile.ipynb #9b4f46f9
 def time_bins(
     time: pd.Series,  # a date or a number
     most: int = 60,  # units at most

@@ -46,7 +46,7 @@ class Sorted:
         "A quantile"
         return float(self.values[int(q * (len(self.values) - 1))]) if len(self.values) else np.nan
 
-
+# %% ../../notebooks/core/03b_quality.ipynb #da9242cb
 def sort_numbers(
     name: str,  # of the column
     numbers: np.ndarray,  # floats
@@ -135,7 +135,7 @@ def _constant(name: str, top: str, share: float, n: int, unique: int) -> list[Is
 
 _AGE = re.compile(r"(^|[^a-z])age($|[^a-z])", re.I)
 
-
+# %% ../../notebooks/core/03b_quality.ipynb #ed1b228e
 def inspect_numbers(
     name: str,  # of the column
     values: pd.Series,  # kind number or bool
@@ -219,7 +219,7 @@ def inspect_dates(
 
 _BIRTH = re.compile(r"birth|born|(^|[^a-z])dob($|[^a-z])", re.I)
 
-
+# %% ../../notebooks/core/03b_quality.ipynb #b18a3fe3
 def before_birth(
     frame: pd.DataFrame,  # settled
     dates: list[str],  # its date columns
@@ -281,7 +281,7 @@ def inspect_words(
 
 _NUMBER = re.compile(r"\s*[-+]?\d[\d\s.,]*(e[-+]?\d+)?\s*%?\s*", re.I)
 
-
+# %% ../../notebooks/core/03b_quality.ipynb #542a33e4
 def _mixed(name: str, words: list[str], counts: np.ndarray) -> list[Issue]:
     "Numbers among words"
     number = np.array([bool(_NUMBER.fullmatch(w)) for w in words], bool)
@@ -295,7 +295,7 @@ def _mixed(name: str, words: list[str], counts: np.ndarray) -> list[Issue]:
         )
     ]
 
-
+# %% ../../notebooks/core/03b_quality.ipynb #8447d45c
 def _spellings(name: str, words: list[str], plain: list[str], counts: np.ndarray) -> list[Issue]:
     "Categories that differ in case or blanks only"
     first: dict[str, int] = {}
@@ -364,7 +364,7 @@ def _hashable(values: pd.Series) -> object:
         return as_numbers(values)
     return values.to_numpy() if values.dtype == object else values.array
 
-
+# %% ../../notebooks/core/03b_quality.ipynb #58dd91f3
 def row_hashes(
     hashes: dict[str, np.ndarray],  # from `column_hashes`
     columns: Iterable[str],  # which ones count
@@ -375,14 +375,14 @@ def row_hashes(
         total = total * np.uint64(0x9E3779B97F4A7C15) + (hashes[c] ^ (hashes[c] >> np.uint64(29)))
     return total
 
-
+# %% ../../notebooks/core/03b_quality.ipynb #752a2c0a
 def copies(
     rows: np.ndarray,  # from `row_hashes`
 ) -> int:  # how many could be left out without losing any
     "How many rows repeat an earlier one"
     return len(rows) - len(np.unique(rows))
 
-
+# %% ../../notebooks/core/03b_quality.ipynb #26c8ac94
 def contradictions(
     features: np.ndarray,  # row hashes of everything but the target
     target: np.ndarray,  # the target's hashes
@@ -396,7 +396,7 @@ def contradictions(
     mixed = np.bincount(at[order], weights=switched, minlength=len(n)) > 0
     return int(n[n > 1].sum()), int(n[mixed].sum())
 
-
+# %% ../../notebooks/core/03b_quality.ipynb #4509661f
 def identical_columns(
     hashes: dict[str, np.ndarray],  # from `column_hashes`
 ) -> list[tuple[str, str]]:  # (earlier, later)
@@ -427,7 +427,7 @@ def missing_over_time(
         shares[c] = np.divide(gone, n, out=np.full(len(n), np.nan), where=n > 0)
     return pd.DataFrame.from_dict(shares, orient="index", columns=bins.labels)
 
-
+# %% ../../notebooks/core/03b_quality.ipynb #7930268d
 def missing_story(
     shares: np.ndarray,  # of one column by unit of time, NaN where there are no rows
     labels: list[str],  # of the units
@@ -445,7 +445,7 @@ def missing_story(
     early, late = s[: max(len(s) // 3, 1)].mean(), s[-max(len(s) // 3, 1) :].mean()
     return f"from {percent(early)} to {percent(late)}" if abs(early - late) > 0.1 else ""
 
-
+# %% ../../notebooks/core/03b_quality.ipynb #0ceb24b3
 def missing_together(
     frame: pd.DataFrame,  # settled
     columns: list[str],  # with missing values
@@ -497,7 +497,7 @@ def leaks_by_name(
             found[c] = f"its name says {hit[0]!r}"
     return found
 
-
+# %% ../../notebooks/core/03b_quality.ipynb #250a722b
 def later_than_row(
     frame: pd.DataFrame,  # settled
     dates: list[str],  # date columns that would be features
