@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['ORIGINS', 'DAYS', 'by_origin', 'made_names', 'counts_sentence', 'missing_sentence', 'computed_first', 'history_table',
            'known_moments', 'rewrite_future', 'try_future', 'by_definition', 'same', 'agreement', 'future_sentence',
-           'served_alone', 'undated', 'feature_kinds', 'score_label', 'strength_sentence', 'target_of', 'worth_drawing',
-           'along', 'unit_of', 'along_figure', 'range_title', 'alike', 'encodings', 'categories_sentence']
+           'served_alone', 'undated', 'feature_kinds', 'score_label', 'strength_sentence', 'target_of', 'unit_codes',
+           'worth_drawing', 'along', 'unit_of', 'along_figure', 'range_title', 'alike', 'encodings',
+           'categories_sentence']
 
 # %% ../notebooks/02_features.ipynb #af888341
 import textwrap
@@ -68,9 +69,10 @@ def counts_sentence(
     n, made = len(plan["features"]), len(made_names(plan))
     back = sum(s["how"] == "history" for s in plan["features"])
     if not made:
-        return f"The model sees {plural(n, 'feature')}, all of them columns as they are."
+        return f"The model sees {plural(n, 'column')} as {'it is' if n == 1 else 'they are'}, and nothing computed."
     look_back = f"; {back} of these {'looks' if back == 1 else 'look'} back at earlier rows" if back else ""
-    return f"The model sees {plural(n, 'feature')}: {plural(n - made, 'column')} as they are and {made} computed{look_back}."
+    plain = f"{plural(n - made, 'column')} as {'it is' if n - made == 1 else 'they are'}"
+    return f"The model sees {plural(n, 'feature')}: {plain} and {made} computed{look_back}."
 
 # %% ../notebooks/02_features.ipynb #2cee6f9c
 def missing_sentence(
@@ -153,7 +155,7 @@ def rewrite_future(
     gone = (time > now) & (rng.random(len(frame)) < 0.3)
     return changed[~gone]
 
-
+# %% ../notebooks/02_features.ipynb #934f5b43
 def try_future(
     train: pd.DataFrame,  # raw training rows
     plan: dict,  # from `plan_features`
@@ -285,15 +287,16 @@ def strength_sentence(
     scores: pd.DataFrame,  # column, score, low, high; strongest first
     made: list[str],  # computed features
     chance: float,  # what luck reaches
+    n: int,  # all features; of very many only the most promising are scored
 ) -> str:  # one or two sentences
     "Which feature tells most, and how the computed ones do"
     best, above = scores.iloc[0], int((scores["score"] > chance).sum())
+    if not above and n == 1:
+        return f"{short(best['column'])} alone tells no more than a useless feature would by chance."
     if not above:
-        return f"None of {plural(len(scores), 'feature')} alone tells more than the best of as many useless ones would by chance."
+        return f"None of {plural(n, 'feature')} alone tells more than the best of as many useless ones would by chance."
     text = f"{short(best['column'])} alone scores {fmt_interval(best['score'], best['low'], best['high'])}, the most of all"
-    text += (
-        f"; {above} of {plural(len(scores), 'feature')} {'tells' if above == 1 else 'tell'} more than chance."
-    )
+    text += f"; {above} of {plural(n, 'feature')} {'tells' if above == 1 else 'tell'} more than chance."
     computed = scores[scores["column"].isin(made)]
     if len(computed) and best["column"] not in made:
         first = computed.iloc[0]
@@ -316,6 +319,14 @@ def target_of(
     return (train[study.target] == wanted).to_numpy(dtype=float), f"share of {named}", percent
 
 
+def unit_codes(
+    groups: pd.Series,  # the unit of each row
+) -> np.ndarray:  # integers from 0
+    "One number for each unit; a row whose unit is missing is one of its own"
+    codes, found = pd.factorize(groups)
+    return np.where(codes < 0, len(found) + np.arange(len(codes)), codes)
+
+# %% ../notebooks/02_features.ipynb #bd719714
 def worth_drawing(
     plan: dict,  # from `plan_features`
     study: Study,  # knows the values that wrap around
@@ -342,7 +353,7 @@ def along(
     found["x"] = [*cut.centres, np.nan][: len(found)] if cut.missing is not None else cut.centres
     return found[found["rows"] >= 5]
 
-# %% ../notebooks/02_features.ipynb #bd719714
+# %% ../notebooks/02_features.ipynb #e1d2368c
 DAYS = ["Mo", "Tu", "We", "Th", "Fr", "Sa", "Su"]
 
 
@@ -366,7 +377,7 @@ def _ticks(ax: object, feature: dict, x: pd.Series) -> None:
     elif (x % 1 == 0).all():
         ax.xaxis.get_major_locator().set_params(integer=True)
 
-
+# %% ../notebooks/02_features.ipynb #28ee6d21
 def along_figure(
     curves: dict[str, pd.DataFrame],  # from `along`, by feature
     plan: dict,  # knows the features
@@ -395,7 +406,7 @@ def along_figure(
         _ticks(ax, specs[name], shown["x"])
         unit = unit_of(specs[name], study)
         ax.set_title(short(name, 30) + (f" ({unit})" if unit else ""), fontsize="small", loc="left")
-    axes[0].set_ylabel(textwrap.fill(ylabel, 24))
+    axes[0].set_ylabel(textwrap.fill(ylabel, 30))
     return fig
 
 # %% ../notebooks/02_features.ipynb #65846850
@@ -462,7 +473,7 @@ def categories_sentence(
 ) -> str:  # one sentence
     "How many categories there are"
     if not names:
-        return "There are no categories to encode: all features are numbers or texts."
+        return "There are no categories to encode."
     counts = features[names].nunique().sort_values(ascending=False)
     largest = f"{short(counts.index[0])} has {plural(int(counts.iloc[0]), 'category', 'categories')}"
     return (

@@ -204,6 +204,24 @@ def test_row_by_row_equals_the_batch(study, frame):
         )
 
 
+def test_ties_do_not_depend_on_the_order_of_rows():
+    frame = pd.DataFrame(
+        {
+            "t": [START] * 4 + [START + MINUTE] * 2,
+            "v": [0.1, 1e16, 0.3, -1e16, 0.0, 0.0],
+            "x": np.arange(6.0),
+            "y": list("ababab"),
+        }
+    )
+    kinds = {"t": "date", "v": "number", "x": "number", "y": "category"}
+    for stat in STATS:
+        study = study_of({"history": [{"name": "past", "value": "v", "stat": stat}]}, time="t", leaks=["v"])
+        builder = FeatureBuilder(plan_features(study, kinds, frame))
+        straight, mirrored = past_of(builder, frame), past_of(builder, frame[::-1])[::-1]
+        np.testing.assert_array_equal(straight, mirrored)
+        assert straight[4] == straight[5]
+
+
 def test_numeric_time_and_suggested_count():
     frame = pd.DataFrame(
         {

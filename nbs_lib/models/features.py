@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CALENDAR', 'MICROSECONDS', 'DAY', 'MISSING', 'PERIODS', 'RECIPES', 'RARE', 'MANY', 'TRUSTED', 'not_features',
            'as_number', 'as_date', 'as_text', 'microseconds', 'period_of', 'compute', 'hash_values', 'plan_features',
-           'moments', 'entity_keys', 'FeatureBuilder', 'feature_dictionary', 'Numbers', 'Codes', 'OneHot',
+           'moments', 'entity_keys', 'FeatureBuilder', 'feature_dictionary', 'Part', 'Numbers', 'Codes', 'OneHot',
            'TargetMeans', 'TextVectors', 'Encoder', 'make_encoder']
 
 # %% ../../notebooks/models/00_features.ipynb #74deb348
@@ -415,6 +415,8 @@ def plan_features(
         elif not (spec["how"] == "missing" and reason == "rarely missing"):
             dropped.append({"name": spec["name"], "reason": reason})
     kept += _history_specs(study, kinds, {s["name"] for s in kept})
+    if kinds.get(study.time) == "number" and study.time not in excluded:
+        dropped.append({"name": study.time, "reason": "orders the rows (time)"})
     unused = set(columns) - set(excluded) - {c for s in specs for c in s["sources"]} - {study.time}
     dropped += [
         {"name": c, "reason": f"a {kinds[c]} that no feature is made of"} for c in columns if c in unused
@@ -596,6 +598,16 @@ def _events_in(spec: dict, X: pd.DataFrame, plan: dict, keys: dict) -> dict | No
         "row": row[usable].astype(np.int64),
     }
 
+
+def _no_events(plan: dict, spec: dict) -> dict:
+    known = np.array([], dtype=np.int64 if plan["kinds"][spec["time"]] == "date" else float)
+    return {
+        "key": np.array([], dtype=np.uint64),
+        "known": known,
+        "value": np.array([]),
+        "row": np.array([], dtype=np.int64),
+    }
+
 # %% ../../notebooks/models/00_features.ipynb #407e76e7
 def _past(fitted: dict, own: dict | None, X: pd.DataFrame, key: np.ndarray, time: np.ndarray) -> dict:
     "The events that rows at hand can look back to, fitted and their own, each once"
@@ -658,24 +670,16 @@ class FeatureBuilder(TransformerMixin, BaseEstimator):
         "Fit, and give the features of the same rows, each event counted once"
         return self.fit(X)._features(X, self.history_, alone=True)
 
-    def get_feature_names_out(
-        self,
-        input_features: object = None,  # ignored
-    ) -> np.ndarray:  # names in order
-        "The names of the features"
-        return np.asarray([s["name"] for s in self.plan["features"]], dtype=object)
+# %% ../../notebooks/models/00_features.ipynb #094d03a0
+@patch
+def get_feature_names_out(
+    self: FeatureBuilder,
+    input_features: object = None,  # ignored
+) -> np.ndarray:  # names in order
+    "The names of the features"
+    return np.asarray([s["name"] for s in self.plan["features"]], dtype=object)
 
 
-def _no_events(plan: dict, spec: dict) -> dict:
-    known = np.array([], dtype=np.int64 if plan["kinds"][spec["time"]] == "date" else float)
-    return {
-        "key": np.array([], dtype=np.uint64),
-        "known": known,
-        "value": np.array([]),
-        "row": np.array([], dtype=np.int64),
-    }
-
-# %% ../../notebooks/models/00_features.ipynb #5bfb1bbf
 @patch
 def _of(self: FeatureBuilder, how: str) -> list[dict]:
     return [s for s in self.plan["features"] if s["how"] == how]
@@ -772,7 +776,7 @@ def _history_meaning(spec: dict, study: Study) -> str:
     window = f" in the {_duration(spec['window'])} before" if spec["window"] else " so far"
     return f"{what}{window}{same}"
 
-
+# %% ../../notebooks/models/00_features.ipynb #a98f8f73
 def _meaning(spec: dict, study: Study) -> str:
     "What a feature says, in one phrase"
     column, how = spec["sources"][0], spec["how"]
@@ -803,7 +807,7 @@ def _known_when(spec: dict) -> str:
     if spec["how"] != "history":
         return "with the row"
     later = f" + {_duration(spec['delay'])}" if spec["delay_us"] else ""
-    return f"earlier rows, from {spec['known_at'] or spec['time']}{later} on"
+    return f"from {spec['known_at'] or spec['time']}{later} on"
 
 # %% ../../notebooks/models/00_features.ipynb #a707cb47
 def feature_dictionary(
@@ -827,54 +831,17 @@ def feature_dictionary(
     return pd.DataFrame(rows)
 
 # %% ../../notebooks/models/00_features.ipynb #690c41c9
-class Numbers(TransformerMixin, BaseEstimator):
-    "Finite numbers; for linear models filled by the median, flagged where that hides something, and scaled"
-
-    def __init__(
-        self,
-        linear: bool = False,  # fill and scale; otherwise NaN is left to the model
-        flagged: list[str] | None = None,  # columns whose gaps another feature already shows
-        limit: float = 10.0,  # linear: what is further out, in standard deviations, is drawn in
-    ):
-        self.linear, self.flagged, self.limit = linear, flagged, limit
-
-    def fit(
-        self,
-        X: pd.DataFrame,  # numbers
-        y: object = None,  # not looked at
-    ) -> "Numbers":
-        "Learn medians, scales and which gaps need a flag"
-        self.names_ = [str(c) for c in X.columns]
-        values = _finite(X)
-        if self.linear:
-            gaps = np.isnan(values)
-            self.middle_ = _median(values)
-            self.gaps_ = _distinct_gaps(gaps, [c in set(self.flagged or []) for c in X.columns])
-            filled = np.where(gaps, self.middle_, values)
-            self.mean_, scale = filled.mean(axis=0), filled.std(axis=0)
-            self.scale_ = np.where(scale > 1e-12 * np.maximum(np.abs(self.mean_), 1e-12), scale, 1.0)
-        return self
-
-    def transform(
-        self,
-        X: pd.DataFrame,  # numbers
-    ) -> np.ndarray:  # floats
-        "Cleaned numbers, and the flags"
-        values = _finite(X)
-        if not self.linear:
-            return values
-        gaps = np.isnan(values)
-        scaled = (np.where(gaps, self.middle_, values) - self.mean_) / self.scale_
-        return np.hstack([np.clip(scaled, -self.limit, self.limit), gaps[:, self.gaps_].astype(float)])
+class Part(TransformerMixin, BaseEstimator):
+    "What the parts of an encoder share: their columns have names"
 
     def get_feature_names_out(
         self,
         input_features: object = None,  # ignored
-    ) -> list[str]:  # names in order
-        "The columns' names, then those of the flags"
-        return self.names_ + ([f"{self.names_[i]}: gap" for i in self.gaps_] if self.linear else [])
+    ) -> np.ndarray:  # names in order
+        "The names of the encoded columns"
+        return np.asarray(self.names_, dtype=object)
 
-
+# %% ../../notebooks/models/00_features.ipynb #0c2eb66b
 def _finite(X: pd.DataFrame) -> np.ndarray:
     values = X.to_numpy(dtype=float, na_value=np.nan)
     return np.where(np.abs(values) < 1e100, values, np.nan)
@@ -896,6 +863,49 @@ def _distinct_gaps(gaps: np.ndarray, skip: list[bool]) -> np.ndarray:
             kept.append(i)
     return np.asarray(kept, dtype=int)
 
+# %% ../../notebooks/models/00_features.ipynb #ecd42a48
+class Numbers(Part):
+    "Finite numbers; for linear models filled by the median, flagged where that hides something, and scaled"
+
+    def __init__(
+        self,
+        linear: bool = False,  # fill and scale; otherwise NaN is left to the model
+        flagged: list[str] | None = None,  # columns whose gaps another feature already shows
+        limit: float = 10.0,  # linear: what is further out, in standard deviations, is drawn in
+    ):
+        self.linear, self.flagged, self.limit = linear, flagged, limit
+
+    def fit(
+        self,
+        X: pd.DataFrame,  # numbers
+        y: object = None,  # not looked at
+    ) -> "Numbers":
+        "Learn medians, scales and which gaps need a flag"
+        columns = [str(c) for c in X.columns]
+        self.names_ = list(columns)
+        values = _finite(X)
+        if self.linear:
+            gaps = np.isnan(values)
+            self.middle_ = _median(values)
+            self.gaps_ = _distinct_gaps(gaps, [c in set(self.flagged or []) for c in X.columns])
+            filled = np.where(gaps, self.middle_, values)
+            self.mean_, scale = filled.mean(axis=0), filled.std(axis=0)
+            self.names_ += [f"{columns[i]}: gap" for i in self.gaps_]
+            self.scale_ = np.where(scale > 1e-12 * np.maximum(np.abs(self.mean_), 1e-12), scale, 1.0)
+        return self
+
+    def transform(
+        self,
+        X: pd.DataFrame,  # numbers
+    ) -> np.ndarray:  # floats
+        "Cleaned numbers, and the flags"
+        values = _finite(X)
+        if not self.linear:
+            return values
+        gaps = np.isnan(values)
+        scaled = (np.where(gaps, self.middle_, values) - self.mean_) / self.scale_
+        return np.hstack([np.clip(scaled, -self.limit, self.limit), gaps[:, self.gaps_].astype(float)])
+
 # %% ../../notebooks/models/00_features.ipynb #087c3f78
 def _by_frequency(values: pd.Series, limit: int | None = None, least: int = 1) -> list[str]:
     "The values of a column, the most frequent first; equals by name"
@@ -905,7 +915,15 @@ def _by_frequency(values: pd.Series, limit: int | None = None, least: int = 1) -
     return [str(value) for value, _ in order[:limit]]
 
 
-class Codes(TransformerMixin, BaseEstimator):
+def _ranks(column: pd.Series, values: list[str]) -> np.ndarray:
+    "The position of each value, -1 where it is not among `values`"
+    codes, distinct = pd.factorize(column)
+    place = {v: i for i, v in enumerate(values)}
+    ranks = np.array([place.get(v, -1) for v in distinct] + [-1])
+    return ranks[codes]
+
+# %% ../../notebooks/models/00_features.ipynb #cafb7e3f
+class Codes(Part):
     "Categories as ranks by frequency; NaN where missing or never seen"
 
     def fit(
@@ -928,23 +946,8 @@ class Codes(TransformerMixin, BaseEstimator):
             out[:, i] = _ranks(X[column], values)
         return np.where(out < 0, np.nan, out)
 
-    def get_feature_names_out(
-        self,
-        input_features: object = None,  # ignored
-    ) -> list[str]:  # names in order
-        "The columns' names"
-        return self.names_
-
-
-def _ranks(column: pd.Series, values: list[str]) -> np.ndarray:
-    "The position of each value, -1 where it is not among `values`"
-    codes, distinct = pd.factorize(column)
-    place = {v: i for i, v in enumerate(values)}
-    ranks = np.array([place.get(v, -1) for v in distinct] + [-1])
-    return ranks[codes]
-
 # %% ../../notebooks/models/00_features.ipynb #8f3fc2d3
-class OneHot(TransformerMixin, BaseEstimator):
+class OneHot(Part):
     "One column of 0 and 1 for each common category but the commonest, one for the rare and one for the missing"
 
     def __init__(
@@ -961,7 +964,6 @@ class OneHot(TransformerMixin, BaseEstimator):
     ) -> "OneHot":
         "Learn the common values"
         least = max(2, int(np.ceil(self.share * len(X))))
-        self.names_ = [str(c) for c in X.columns]
         self.values_ = [_by_frequency(X[c], self.most, least) for c in X.columns]
         sizes = [len(v) + 2 for v in self.values_]
         self.start_ = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
@@ -969,6 +971,9 @@ class OneHot(TransformerMixin, BaseEstimator):
         used = self._all(X).any(axis=0)
         used[[s for s, v in zip(self.start_, self.values_, strict=False) if v]] = False
         self.used_ = np.flatnonzero(used)
+        ends = [[*values, "(other)", "(missing)"] for values in self.values_]
+        names = [f"{c} = {v}" for c, vs in zip(X.columns, ends, strict=True) for v in vs]
+        self.names_ = [names[i] for i in self.used_]
         return self
 
     def _all(self, X: pd.DataFrame) -> np.ndarray:
@@ -986,17 +991,8 @@ class OneHot(TransformerMixin, BaseEstimator):
         "Which category each row has"
         return self._all(X)[:, self.used_]
 
-    def get_feature_names_out(
-        self,
-        input_features: object = None,  # ignored
-    ) -> list[str]:  # names in order
-        "Such as `carrier = AA`"
-        ends = [[*values, "(other)", "(missing)"] for values in self.values_]
-        names = [f"{c} = {v}" for c, vs in zip(self.names_, ends, strict=True) for v in vs]
-        return [names[i] for i in self.used_]
-
 # %% ../../notebooks/models/00_features.ipynb #20d1ddfa
-class TargetMeans(TransformerMixin, BaseEstimator):
+class TargetMeans(Part):
     "The mean target among rows of the same category, cross-fitted in training; and how frequent the category is"
 
     def __init__(
@@ -1024,37 +1020,6 @@ class TargetMeans(TransformerMixin, BaseEstimator):
         self._learn(X, y)
         return self
 
-    def _learn(self, X: pd.DataFrame, y: object) -> list[np.ndarray]:
-        "Learn, and give each row the means of the other parts"
-        target = self._targets(np.asarray(y))
-        part = np.random.default_rng(self.seed).permutation(len(X)) % self.parts
-        self.names_, self.rows_ = [str(c) for c in X.columns], max(len(X), 1)
-        self.overall_ = target.mean(axis=0) if len(target) else np.zeros(target.shape[1])
-        self.hashes_, self.counts_, self.means_, crossed = [], [], [], []
-        for column in X.columns:
-            hashes, at = np.unique(hash_values(X[column]), return_inverse=True)
-            counts, sums = _tables(at, part, target, len(hashes), self.parts)
-            self.hashes_.append(hashes)
-            self.counts_.append(counts.sum(axis=1))
-            self.means_.append(self._shrunk(counts.sum(axis=1), sums.sum(axis=1), self.overall_))
-            others = counts.sum(axis=1, keepdims=True) - counts, sums.sum(axis=1, keepdims=True) - sums
-            prior = others[1].sum(axis=0) / np.maximum(others[0].sum(axis=0), 1)[:, None]
-            crossed.append(self._shrunk(*others, prior)[at, part])
-        return crossed
-
-    def _targets(self, y: np.ndarray) -> np.ndarray:
-        "The target as columns to be averaged: itself, or one for each class"
-        if self.task == "regression":
-            self.classes_ = np.array([])
-            return y.astype(float)[:, None]
-        self.classes_ = np.unique(y.astype(str))
-        wanted = self.classes_[1:] if len(self.classes_) <= 2 else self.classes_[: self.most_classes + 1]
-        wanted = wanted if len(wanted) <= self.most_classes else wanted[:0]
-        return (y.astype(str)[:, None] == wanted[None, :]).astype(float)
-
-    def _shrunk(self, counts: np.ndarray, sums: np.ndarray, prior: np.ndarray) -> np.ndarray:
-        return (sums + self.smooth * prior) / (counts[..., None] + self.smooth)
-
     def transform(
         self,
         X: pd.DataFrame,  # text columns
@@ -1068,25 +1033,29 @@ class TargetMeans(TransformerMixin, BaseEstimator):
             frequency[:, i] = np.where(seen, self.counts_[i][at], 0) / self.rows_
         return np.hstack([*means, frequency])
 
-    def fit_transform(
-        self,
-        X: pd.DataFrame,  # text columns
-        y: object = None,  # the target
-    ) -> np.ndarray:  # as `transform`, cross-fitted
-        "Learn, and give each row means that its own target is not in"
-        crossed = self._learn(X, y)
-        frequency = self.transform(X)[:, -X.shape[1] :]
-        return np.hstack([*crossed, frequency])
+# %% ../../notebooks/models/00_features.ipynb #2f1bc7f4
+@patch
+def _targets(self: TargetMeans, y: np.ndarray) -> np.ndarray:
+    "The target as columns to be averaged: itself, or one for each class"
+    if self.task == "regression":
+        return y.astype(float)[:, None]
+    classes = np.unique(y.astype(str))
+    self.wanted_ = [str(c) for c in (classes[1:] if len(classes) <= 2 else classes)]
+    if len(self.wanted_) > self.most_classes:
+        self.wanted_ = []
+    return (y.astype(str)[:, None] == np.asarray(self.wanted_, dtype=str)[None, :]).astype(float)
 
-    def get_feature_names_out(
-        self,
-        input_features: object = None,  # ignored
-    ) -> list[str]:  # names in order
-        "Such as `dest: mean target`"
-        k = len(self.overall_)
-        labels = [f"share of {c}" for c in self.classes_[-k:]] if len(self.classes_) else ["mean target"]
-        means = [f"{c}: {label}" for c in self.names_ for label in labels[:k]]
-        return means + [f"{c}: frequency" for c in self.names_]
+
+@patch
+def _shrunk(self: TargetMeans, counts: np.ndarray, sums: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    return (sums + self.smooth * prior) / (counts[..., None] + self.smooth)
+
+
+@patch
+def _names(self: TargetMeans, X: pd.DataFrame) -> list[str]:
+    "Such as `dest: mean target`, or `dest: share of` each class; then `dest: frequency`"
+    labels = ["mean target"] if self.task == "regression" else [f"share of {c}" for c in self.wanted_]
+    return [f"{c}: {label}" for c in X.columns for label in labels] + [f"{c}: frequency" for c in X.columns]
 
 # %% ../../notebooks/models/00_features.ipynb #cdf94c30
 def _tables(
@@ -1106,8 +1075,40 @@ def _find(sorted_hashes: np.ndarray, hashes: np.ndarray) -> tuple[np.ndarray, np
     at = np.minimum(np.searchsorted(sorted_hashes, hashes), len(sorted_hashes) - 1)
     return at, sorted_hashes[at] == hashes
 
+# %% ../../notebooks/models/00_features.ipynb #be976049
+@patch
+def _learn(self: TargetMeans, X: pd.DataFrame, y: object) -> list[np.ndarray]:
+    "Learn, and give each row the means of the other parts"
+    target = self._targets(np.asarray(y))
+    part = np.random.default_rng(self.seed).permutation(len(X)) % self.parts
+    self.rows_, self.names_ = max(len(X), 1), self._names(X)
+    self.overall_ = target.mean(axis=0) if len(target) else np.zeros(target.shape[1])
+    self.hashes_, self.counts_, self.means_, crossed = [], [], [], []
+    for column in X.columns:
+        hashes, at = np.unique(hash_values(X[column]), return_inverse=True)
+        counts, sums = _tables(at, part, target, len(hashes), self.parts)
+        self.hashes_.append(hashes)
+        self.counts_.append(counts.sum(axis=1))
+        self.means_.append(self._shrunk(counts.sum(axis=1), sums.sum(axis=1), self.overall_))
+        others = counts.sum(axis=1, keepdims=True) - counts, sums.sum(axis=1, keepdims=True) - sums
+        prior = others[1].sum(axis=0) / np.maximum(others[0].sum(axis=0), 1)[:, None]
+        crossed.append(self._shrunk(*others, prior)[at, part])
+    return crossed
+
+# %% ../../notebooks/models/00_features.ipynb #7ff64bc1
+@patch
+def fit_transform(
+    self: TargetMeans,
+    X: pd.DataFrame,  # text columns
+    y: object = None,  # the target
+) -> np.ndarray:  # as `transform`, cross-fitted
+    "Learn, and give each row means that its own target is not in"
+    crossed = self._learn(X, y)
+    frequency = self.transform(X)[:, -X.shape[1] :]
+    return np.hstack([*crossed, frequency])
+
 # %% ../../notebooks/models/00_features.ipynb #ae72811f
-class TextVectors(TransformerMixin, BaseEstimator):
+class TextVectors(Part):
     "Texts as tf-idf weights, condensed to a few dimensions"
 
     def __init__(
@@ -1131,26 +1132,6 @@ class TextVectors(TransformerMixin, BaseEstimator):
             self.names_ += [f"{column}: {name}" for name in names]
         return self
 
-    def _fit_one(self, texts: pd.Series) -> tuple[list, list[str]]:
-        from sklearn.decomposition import TruncatedSVD
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
-        texts = texts.fillna("").tolist()
-        weigh = TfidfVectorizer(
-            max_features=self.words, min_df=2 if len(texts) > 100 else 1, sublinear_tf=True
-        )
-        try:
-            weights = weigh.fit_transform(texts)
-        except ValueError:  # no word at all, or none that occurs often enough
-            return [], []
-        n = min(self.dimensions, weights.shape[1] - 1, weights.shape[0] - 1)
-        if n < 1:
-            return [], []
-        condense = TruncatedSVD(n, random_state=self.seed).fit(weights)
-        words = weigh.get_feature_names_out()
-        top = [", ".join(words[np.argsort(-np.abs(c))[:3]]) for c in condense.components_]
-        return [weigh, condense], [f"topic {i + 1} ({t})" for i, t in enumerate(top)]
-
     def transform(
         self,
         X: pd.DataFrame,  # text columns
@@ -1164,18 +1145,31 @@ class TextVectors(TransformerMixin, BaseEstimator):
                 blocks.append(condense.transform(weights) if len(X) else np.zeros((0, condense.n_components)))
         return np.hstack(blocks)
 
-    def get_feature_names_out(
-        self,
-        input_features: object = None,  # ignored
-    ) -> list[str]:  # names in order
-        "Such as `note: topic 1 (free, win, cash)`"
-        return self.names_
+# %% ../../notebooks/models/00_features.ipynb #bc10a6ef
+@patch
+def _fit_one(self: TextVectors, texts: pd.Series) -> tuple[list, list[str]]:
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts = texts.fillna("").tolist()
+    weigh = TfidfVectorizer(max_features=self.words, min_df=2 if len(texts) > 100 else 1, sublinear_tf=True)
+    try:
+        weights = weigh.fit_transform(texts)
+    except ValueError:  # no word at all, or none that occurs often enough
+        return [], []
+    n = min(self.dimensions, weights.shape[1] - 1, weights.shape[0] - 1)
+    if n < 1:
+        return [], []
+    condense = TruncatedSVD(n, random_state=self.seed).fit(weights)
+    words = weigh.get_feature_names_out()
+    top = [", ".join(words[np.argsort(-np.abs(c))[:3]]) for c in condense.components_]
+    return [weigh, condense], [f"topic {i + 1} ({t})" for i, t in enumerate(top)]
 
 # %% ../../notebooks/models/00_features.ipynb #efb4d4f6
 MANY = 40  # a column with more categories than this is encoded by its target means
 
 
-class Encoder(TransformerMixin, BaseEstimator):
+class Encoder(Part):
     "Features in, numbers out; fitted inside each fold, because target means learn from the target"
 
     def __init__(
@@ -1191,17 +1185,6 @@ class Encoder(TransformerMixin, BaseEstimator):
     ):
         self.kind, self.task, self.numbers, self.few, self.many = kind, task, numbers, few, many
         self.texts, self.flagged, self.seed = texts, flagged, seed
-
-    def _make_parts(self) -> list[tuple]:
-        "Fresh transformers with the columns that each of them takes"
-        linear = self.kind == "linear"
-        parts = [
-            (Numbers(linear, self.flagged), self.numbers),
-            (OneHot() if linear else Codes(), [*self.few, *self.many] if linear else self.few),
-            (TargetMeans(self.task, seed=self.seed), self.many),
-            (TextVectors(50 if linear else 20, seed=self.seed), self.texts),
-        ]
-        return [(part, columns) for part, columns in parts if columns]
 
     def fit(
         self,
@@ -1225,31 +1208,41 @@ class Encoder(TransformerMixin, BaseEstimator):
                 scale = self._scale_of(part, block)
                 self.parts_.append([part, columns, *scale])
                 blocks.append((block - scale[0]) / scale[1])
-                names += part.get_feature_names_out()
+                names += list(part.get_feature_names_out())
         self.names_ = [s["name"] for s in _unique([{"name": n} for n in names])]
         return np.hstack(blocks)
 
-    def transform(
-        self,
-        X: pd.DataFrame,  # features
-    ) -> np.ndarray:  # floats
-        "Encode features"
-        blocks = [(part.transform(X[columns]) - mean) / scale for part, columns, mean, scale in self.parts_]
-        return np.hstack([np.zeros((len(X), 0)), *blocks])
+# %% ../../notebooks/models/00_features.ipynb #82184c7e
+@patch
+def _make_parts(self: Encoder) -> list[tuple]:
+    "Fresh transformers with the columns that each of them takes"
+    linear = self.kind == "linear"
+    parts = [
+        (Numbers(linear, self.flagged), self.numbers),
+        (OneHot() if linear else Codes(), [*self.few, *self.many] if linear else self.few),
+        (TargetMeans(self.task, seed=self.seed), self.many),
+        (TextVectors(50 if linear else 20, seed=self.seed), self.texts),
+    ]
+    return [(part, columns) for part, columns in parts if columns]
 
-    def _scale_of(self, part: BaseEstimator, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        "For linear models target means and text are scaled as numbers are"
-        if self.kind == "tree" or isinstance(part, (Numbers, OneHot)):
-            return np.zeros(1), np.ones(1)
-        scale = block.std(axis=0)
-        return block.mean(axis=0), np.where(scale > 1e-12, scale, 1.0)
 
-    def get_feature_names_out(
-        self,
-        input_features: object = None,  # ignored
-    ) -> np.ndarray:  # names in order, unique
-        "The names of the encoded columns"
-        return np.asarray(self.names_, dtype=object)
+@patch
+def transform(
+    self: Encoder,
+    X: pd.DataFrame,  # features
+) -> np.ndarray:  # floats
+    "Encode features"
+    blocks = [(part.transform(X[columns]) - mean) / scale for part, columns, mean, scale in self.parts_]
+    return np.hstack([np.zeros((len(X), 0)), *blocks])
+
+
+@patch
+def _scale_of(self: Encoder, part: BaseEstimator, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    "For linear models target means and text are scaled as numbers are"
+    if self.kind == "tree" or isinstance(part, (Numbers, OneHot)):
+        return np.zeros(1), np.ones(1)
+    scale = block.std(axis=0)
+    return block.mean(axis=0), np.where(scale > 1e-12, scale, 1.0)
 
 # %% ../../notebooks/models/00_features.ipynb #9ec6114d
 def make_encoder(
