@@ -235,6 +235,8 @@ def run_study(
     check(study)
     version, building = claim_version(name)
     env = {"NBS_RUN": version, "NBS_SET": json.dumps(changes or []), "NBS_ROOT": str(project_root())}
+    # threads that wait for each other sleep: the next kernel's imports need the core that they would spin on
+    env["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
     run = Run(study, version, building, env, say, tick)
     try:
         return _build(run, changes or [])
