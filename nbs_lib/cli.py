@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from .core.settings import NbsError, did_you_mean, folder, project_root, relative, setting
+from .core.settings import NbsError, folder, relative
 
 # %% ../notebooks/90_cli.ipynb #524f6ffc
 app = typer.Typer(

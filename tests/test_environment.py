@@ -42,4 +42,7 @@ def test_stages_do_not_import_the_runner():
     for path in STAGES:
         assert "nbs_lib.runner" not in path.read_text(), path.name
     for path in (ROOT / "notebooks" / "core").glob("*.ipynb"):
-        assert not re.search(r"nbs_lib\.(runner|models|tasks|integrations|cli)\b", path.read_text().replace("nbs_lib.models.bundle", "")), path.name
+        assert not re.search(
+            r"nbs_lib\.(runner|models|tasks|integrations|cli)\b",
+            path.read_text().replace("nbs_lib.models.bundle", ""),
+        ), path.name

@@ -35,7 +35,6 @@ from nbs_lib.runner.versions import (
     discard,
     make_manifest,
     publish,
-    read_manifest,
 )
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #47c80de1
@@ -315,8 +314,8 @@ def tracking(
     version: str,  # its version
 ) -> Iterator[object]:  # a tracker: answer(), finish(manifest, folder)
     "The tracker that settings.ini names, for the time of a run; a tracker's failure is only a remark"
-    from nbs_lib.core.study import as_config
     from nbs_lib.core.settings import setting
+    from nbs_lib.core.study import as_config
 
     mode = setting("tracking", "wandb", "offline")
     if mode == "off":
