@@ -165,21 +165,26 @@ class TabularModel:
         self.columns = [str(c) for c in X.columns]
         return self._fit_encoded(X, self._codes(y) if self.classes else y.to_numpy(float), inner)
 
-    def features_of(
-        self,
-        frame: pd.DataFrame,  # raw rows
-    ) -> pd.DataFrame:  # what the encoder takes
-        "The features of raw rows"
-        return frame if self.features is None else self.features.transform(frame)
+# %% ../../notebooks/models/02_bundle.ipynb #9ae57e92
+@patch
+def features_of(
+    self: TabularModel,
+    frame: pd.DataFrame,  # raw rows
+) -> pd.DataFrame:  # what the encoder takes
+    "The features of raw rows"
+    return frame if self.features is None else self.features.transform(frame)
 
-    def _codes(self, y: pd.Series) -> np.ndarray:
-        codes = pd.Index(self.classes).get_indexer(y.astype(str))
-        if (codes < 0).any():
-            label = y[codes < 0].iloc[0]
-            raise NbsError(
-                f"target {self.facts['target']!r}: the class {label!r} is none of {', '.join(self.classes[:12])}"
-            )
-        return codes
+
+@patch
+def _codes(self: TabularModel, y: pd.Series) -> np.ndarray:
+    "Labels as positions in the sorted classes"
+    codes = pd.Index(self.classes).get_indexer(y.astype(str))
+    if (codes < 0).any():
+        label = y[codes < 0].iloc[0]
+        raise NbsError(
+            f"target {self.facts['target']!r}: the class {label!r} is none of {', '.join(self.classes[:12])}"
+        )
+    return codes
 
 # %% ../../notebooks/models/02_bundle.ipynb #c319f9e4
 def _matrix(encoded: object, estimator: object) -> object:

@@ -117,6 +117,28 @@ def _unexplained(T: np.ndarray, blocks: list[np.ndarray]) -> np.ndarray:
     return T - D @ np.linalg.solve(D.T @ D + 1e-6 * np.eye(D.shape[1]), D.T @ T)
 
 # %% ../../notebooks/models/01_candidates.ipynb #08f33761
+def _in_turn(designs: list[np.ndarray], T: np.ndarray, most: int) -> list[int]:
+    "The blocks that explain most of what the ones before leave unexplained"
+    chosen, rest = [], T
+    for _ in range(min(most, len(designs))):
+        gains = [_explains(d, rest) if i not in chosen else -1.0 for i, d in enumerate(designs)]
+        best = int(np.argmax(gains))
+        if gains[best] < 1e-4:
+            break
+        chosen.append(best)
+        rest = _unexplained(T, [designs[i] for i in chosen])
+    return chosen
+
+
+def _block(name: str, values: pd.Series) -> dict | None:
+    "How a feature is measured; none for those that nobody reads"
+    if str(name).endswith(("(sin)", "(cos)", ": text")):
+        return None
+    if pd.api.types.is_numeric_dtype(values):
+        return _number_block(name, values.to_numpy(float))
+    return _category_block(name, values)
+
+# %% ../../notebooks/models/01_candidates.ipynb #be7bd968
 class FewFeatures(TransformerMixin, BaseEstimator):
     "A handful of readable columns, standardised: the design of the interpretable model"
 
@@ -138,26 +160,11 @@ class FewFeatures(TransformerMixin, BaseEstimator):
         few, T = X.iloc[sample], _targets(y[sample])
         least = len(few) if y.dtype.kind == "f" else np.unique(y, return_counts=True)[1].min()
         most = int(np.clip(least // 10, 1, self.most))
-        blocks = [b for c in X.columns if (b := self._block(c, few[c])) is not None]
+        blocks = [b for c in X.columns if (b := _block(c, few[c])) is not None]
         designs = [_design(b, few[b["name"]]) for b in blocks]
-        self.blocks_, chosen, rest = [], [], T
-        for _ in range(min(most, len(blocks))):
-            gains = [_explains(d, rest) if i not in chosen else -1.0 for i, d in enumerate(designs)]
-            best = int(np.argmax(gains))
-            if gains[best] < 1e-4:
-                break
-            chosen.append(best)
-            rest = _unexplained(T, [designs[i] for i in chosen])
-        self.blocks_ = [blocks[i] for i in chosen]
+        self.blocks_ = [blocks[i] for i in _in_turn(designs, T, most)]
         self.names_ = [n for b in self.blocks_ for n in _design_names(b)]
         return self
-
-    def _block(self, name: str, values: pd.Series) -> dict | None:
-        if str(name).endswith(("(sin)", "(cos)", ": text")):
-            return None
-        if pd.api.types.is_numeric_dtype(values):
-            return _number_block(name, values.to_numpy(float))
-        return _category_block(name, values)
 
     def transform(
         self,
@@ -290,7 +297,7 @@ def boosting_params(
         "colsample_bytree": 0.6,
         "reg_lambda": 1.0,
         "max_bin": 127,
-        "n_jobs": 1 if rows < 5000 else 2,
+        "n_jobs": 1 if rows < 100_000 else 2,  # two threads only pay where each has much to do
         "random_state": study.seed,
     }
     if classes == 0:
@@ -331,7 +338,7 @@ def _forest(study: Study, rows: int, classes: int, params: dict, extra: bool = F
         "bootstrap": True,
         "max_samples": min(rows, 6000),
         "max_leaf_nodes": int(np.clip(200_000 // classes, 50, 6000)) if classes > 2 else None,
-        "n_jobs": 1 if rows < 1000 else 2,
+        "n_jobs": 1 if rows < 10_000 else 2,
         "random_state": study.seed,
     }
     return getattr(ensemble, kind)(**{**common, **params})

@@ -28,6 +28,7 @@ class Regression:
     notes: list[str] = field(default_factory=list)  # what was done about the data, what failed
     errors: str = ""  # which kind of standard errors
     scale: str = ""  # what a coefficient is
+    failed: list[str] = field(default_factory=list)  # classes without finite coefficients
 
 
 def per_text(
@@ -232,6 +233,31 @@ def diagnose(
     return pd.DataFrame([c for c in checks if c])
 
 # %% ../../notebooks/models/01a_coefficients.ipynb #a79364a5
+def _with_first(most: int, few: FewFeatures, features: pd.DataFrame, y: pd.Series, task: str, positive: str | None,
+                groups: np.ndarray | None, units: dict | None) -> Regression:  # fmt: skip
+    "The regression on the first features that were chosen"
+    blocks = few.blocks_[:most]
+    per = [p for b in blocks for p in per_text(b, (units or {}).get(b["name"], ""))]
+    D, names = few.transform(features)[:, : len(per)], list(few.get_feature_names_out())[: len(per)]
+    kept = independent_columns(D)
+    notes = [
+        f"{names[j]} repeats other features and was left out" for j in range(len(names)) if j not in set(kept)
+    ]
+    D, names, per = D[:, kept], [names[j] for j in kept], [per[j] for j in kept]
+    cov, errors = _covariance(len(D), groups)
+    tables, checks, failed = [], [], []
+    for label, target in _targets_of(y, task, positive):
+        table, checked = _one(D, names, per, target, task != "regression", cov, features.index)
+        if table is None:
+            failed.append(label)
+        else:
+            tables.append(table if not label else table.assign(**{"class": label}))
+            checks.append(checked if not label else checked.assign(**{"class": label}))
+    join = lambda frames: pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    scale = "the target's unit" if task == "regression" else "log-odds"
+    return Regression(join(tables), join(checks), notes, errors, scale, failed)
+
+
 def _one(
     D: np.ndarray, names: list, per: list, y: np.ndarray, binary: bool, cov: dict, index: pd.Index
 ) -> tuple:
@@ -266,25 +292,19 @@ def regress(
     if task == "multiclass" and y.nunique() > MOST_CLASSES:
         empty.notes.append(f"a table of coefficients for {y.nunique():,} classes would not be read: left out")
         return empty
-    D, names = few.transform(features), list(few.get_feature_names_out())
-    per = [p for b in few.blocks_ for p in per_text(b, (units or {}).get(b["name"], ""))]
-    kept = independent_columns(D)
-    notes = [
-        f"{names[j]} repeats other features and was left out" for j in range(len(names)) if j not in set(kept)
-    ]
-    D, names, per = D[:, kept], [names[j] for j in kept], [per[j] for j in kept]
-    cov, errors = _covariance(len(D), groups)
-    tables, checks = [], []
-    for label, target in _targets_of(y, task, positive):
-        table, checked = _one(D, names, per, target, task != "regression", cov, features.index)
-        if table is None:
-            what = f"class {label}" if label else "the classes"
-            notes.append(
-                f"these features separate {what} (almost) perfectly, or there are too few rows: coefficients would not be finite, so there are no intervals"
-            )
-            continue
-        tables.append(table if not label else table.assign(**{"class": label}))
-        checks.append(checked if not label else checked.assign(**{"class": label}))
-    join = lambda frames: pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-    scale = "the target's unit" if task == "regression" else "log-odds"
-    return Regression(join(tables), join(checks), notes, errors, scale)
+    most = len(few.blocks_)
+    found = _with_first(most, few, features, y, task, positive, groups, units)
+    for fewer in (most // 2, most // 4, 1):
+        if found.failed and 0 < fewer < most:
+            again = _with_first(fewer, few, features, y, task, positive, groups, units)
+            if len(again.failed) < len(found.failed):
+                again.notes.insert(
+                    0, f"with more than {fewer} of the {most} features the classes are separated perfectly"
+                )
+                found = again
+    what = "the classes" if task == "binary" else f"class {', '.join(found.failed)} from the rest"
+    if found.failed:
+        found.notes.append(
+            f"these features separate {what} (almost) perfectly, or there are too few rows: coefficients would not be finite"
+        )
+    return found

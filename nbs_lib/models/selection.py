@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CELLS', 'INNER', 'search_limit', 'search_rows', 'inner_split', 'for_the_metric', 'first_threshold', 'decide_by',
-           'model_facts', 'make_baseline', 'make_model', 'Entry', 'Contest', 'open_contest', 'fit_fold',
-           'cross_validate', 'difference', 'standard_error', 'Choice', 'choose']
+           'model_facts', 'make_baseline', 'make_model', 'Entry', 'Contest', 'open_contest', 'threads', 'fit_fold',
+           'cross_validate', 'difference', 'interval', 'standard_error', 'Choice', 'choose']
 
 # %% ../../notebooks/models/03_selection.ipynb #4454ab8b
 import time
@@ -22,7 +22,7 @@ from .bundle import Baseline, TabularModel
 from .candidates import Candidate, FewFeatures, make_estimator
 from .features import make_encoder
 from ..tasks.intervals import dependence
-from ..tasks.metrics import Metric, metrics_for, paired_difference, positive_class
+from ..tasks.metrics import Metric, bootstrap_interval, metrics_for, paired_difference, positive_class
 
 # %% ../../notebooks/models/03_selection.ipynb #160e364b
 CELLS = 40_000_000  # numbers that the search may hold at once, in features or in class probabilities
@@ -244,6 +244,15 @@ def _train_score(contest: Contest, model: object, train: np.ndarray) -> float:
     return contest.metric.score(contest.y.iloc[some], predictions, positive=contest.positive)
 
 
+def threads(
+    rows: int,  # to be fitted or predicted
+) -> object:  # context manager
+    "One thread for small tables: several would spend more time waiting for each other than they save"
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1 if rows < 100_000 else None, user_api="openmp")
+
+
 def fit_fold(
     contest: Contest,  # rows and folds
     make: Callable[[pd.DataFrame], object],  # training features -> a model, not fitted
@@ -255,7 +264,7 @@ def fit_fold(
     if contest.classes:
         decide_by(model, contest.study, frame[contest.study.target])
     stops = hasattr(getattr(model, "estimator", None), "fit_stopping")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), threads(len(frame)):
         warnings.simplefilter("ignore")
         return model.fit(frame, features, inner_split(frame, contest.study) if stops else None)
 
@@ -276,7 +285,8 @@ def cross_validate(
         began = time.perf_counter()
         model = fit_fold(contest, make, train)
         fitted = time.perf_counter()
-        predictions = model.predict(contest.frame.iloc[val], contest.features.iloc[val])
+        with threads(len(val)):
+            predictions = model.predict(contest.frame.iloc[val], contest.features.iloc[val])
         fit_time, predict_time = fit_time + fitted - began, predict_time + time.perf_counter() - fitted
         y = contest.y.iloc[val]
         row = {"fold": k + 1} | {
@@ -330,6 +340,20 @@ def difference(
         metric, contest.y.iloc[at], a.oof, b.oof, n, contest.study.seed, groups, contest.positive
     )
     return found if metric.greater_is_better else (-found[0], -found[2], -found[1])
+
+
+def interval(
+    contest: Contest,  # rows, folds, metric
+    oof: pd.DataFrame,  # predictions of the rows scored
+    n: int = 300,  # resamples
+) -> tuple[float, float, float]:  # mean over the folds and its 95 % interval
+    "The headline metric of out-of-fold predictions"
+    at = contest.scored
+    groups = None if contest.groups is None else contest.groups[at]
+    metric = _by_fold(contest.metric, contest.part[at])
+    return bootstrap_interval(
+        metric, contest.y.iloc[at], oof, n, contest.study.seed, groups, contest.positive
+    )
 
 
 def standard_error(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 
 from ..core.settings import did_you_mean
 from ..core.study import METRIC_NAMES, Study
@@ -259,25 +260,27 @@ class Metric:
         "The metric as a function of the rows' weights"
         return _PREPARE[self.task](self.name, y, predictions, positive)
 
-    def score(
-        self,
-        y: pd.Series,  # n true values
-        predictions: pd.DataFrame,  # n rows
-        weights: np.ndarray | None = None,  # n, one each unless given
-        positive: str | None = None,  # binary: the class asked about
-    ) -> float:  # NaN where it is not defined, e.g. ROC-AUC of one class
-        "The metric's value"
-        if not len(y):
-            return np.nan
-        w = np.ones(len(y)) if weights is None else np.asarray(weights, float)
-        return self.prepare(y, predictions, positive)(w)
-
     @property
     def sign(self) -> int:
         "1 where more is better, -1 where less is"
         return 1 if self.greater_is_better else -1
 
+# %% ../../notebooks/tasks/00_metrics.ipynb #bbd8e5e6
+@patch
+def score(
+    self: Metric,
+    y: pd.Series,  # n true values
+    predictions: pd.DataFrame,  # n rows
+    weights: np.ndarray | None = None,  # n, one each unless given
+    positive: str | None = None,  # binary: the class asked about
+) -> float:  # NaN where it is not defined, e.g. ROC-AUC of one class
+    "The metric's value"
+    if not len(y):
+        return np.nan
+    w = np.ones(len(y)) if weights is None else np.asarray(weights, float)
+    return self.prepare(y, predictions, positive)(w)
 
+# %% ../../notebooks/tasks/00_metrics.ipynb #62ec0992
 _LABELS = {
     "roc_auc": "ROC-AUC",
     "average_precision": "average precision",
