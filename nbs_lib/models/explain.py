@@ -164,7 +164,7 @@ def _exact(model: object, X: pd.DataFrame, background: pd.DataFrame) -> tuple | 
         return (
             *_linear(estimator, encode(X), encode(background)),
             scale,
-            "coefficient times distance from the mean",
+            "Linear SHAP: coefficient times distance from the mean",
         )
     if _is_forest(estimator) and not (model.classes and model.calibration):
         return (

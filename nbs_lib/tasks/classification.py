@@ -408,6 +408,8 @@ def calibration_verdict(
         )
     if not slope[1] <= 1 <= slope[2] and not np.isnan(slope[0]):
         parts.append("too extreme" if slope[0] < 1 else "too timid")
+    if not parts and not fit["intercept"][1] <= 0 <= fit["intercept"][2]:
+        parts.append(f"too {'low' if fit['intercept'][0] > 0 else 'high'} near 50 %")
     how = " and ".join(parts) or "off"
     if fit["distance"] < 0.02 and abs(gap[0]) < 0.02:
         return "small", f"The probabilities are {how}: more than chance, but little."
@@ -428,8 +430,8 @@ def calibration_figure(
     ax.vlines(table["predicted"], table["low"], table["high"], color=PALETTE["accent"], lw=2, alpha=0.7)
     ax.plot(table["predicted"], table["observed"], "o", color=PALETTE["accent"])
     ax.set(ylabel=what, ylim=(0, top), xlim=(0, min(1.0, max(top, float(np.quantile(p, 0.995))))))
-    ax.annotate("predictions right", (0.72 * top, 0.72 * top), xytext=(-4, 4), textcoords="offset points",
-                ha="right", fontsize=8.5, color=PALETTE["grey"])  # fmt: skip
+    ax.annotate("predictions right", (0.8 * top, 0.8 * top), xytext=(8, -14), textcoords="offset points",
+                ha="left", fontsize=8.5, color=PALETTE["grey"])  # fmt: skip
     below.hist(p, bins=np.linspace(0, ax.get_xlim()[1], 41), color=FAINT)
     below.set(xlabel="predicted probability", ylabel="rows")
     below.grid(False)

@@ -226,7 +226,12 @@ def worst_rows(
     "The rows with the largest errors"
     at = np.argsort(-np.abs(y - predicted), kind="stable")[:n]
     head = pd.DataFrame(
-        {"row": frame.index[at], "true": y[at], "predicted": predicted[at], "error": (y - predicted)[at]}
+        {
+            "row": frame.index[at].astype(str),
+            "true": y[at],
+            "predicted": predicted[at],
+            "error": (y - predicted)[at],
+        }
     )
     rest = frame.iloc[at][columns].reset_index(drop=True)
     return pd.concat([head, rest.rename(columns={c: f"{c} " for c in columns if c in head})], axis=1)
