@@ -52,7 +52,6 @@ class Kernel:
     def __init__(
         self,
         stage: str,  # one of `STAGES`: decides what is imported
-        env: dict[str, str],  # what the kernel sees beside this process's environment
     ):
         # sockets in a private folder: no port to race for, nothing to eavesdrop on
         self._folder = tempfile.mkdtemp(prefix="nbs-")
@@ -62,16 +61,28 @@ class Kernel:
         self.manager.kernel_spec.argv[0] = sys.executable
         # the warm-up's output goes nowhere: it belongs to no cell
         null = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.manager.start_kernel(env={**os.environ, **env}, cwd=str(project_root()), **null)
+        # threads that wait for each other sleep: the next kernel's imports need the core that they would spin on
+        env = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "NBS_ROOT": str(project_root())}
+        self.manager.start_kernel(env=env, cwd=str(project_root()), **null)
         # a session of its own: two clients with one identity would get each other's replies
         client = self.manager.client(session=Session(key=self.manager.session.key))
         client.start_channels(shell=True, iopub=False, stdin=False, hb=False, control=False)
         code = f"import importlib as _i\nfor _m in {_IMPORTS[stage].split()!r}:\n    _i.import_module(_m)\ndel _i, _m"
-        client.execute(code, silent=True, store_history=False)
         self._client = client
+        self._tell(code)
+
+    def _tell(self, code: str) -> None:
+        self._client.execute(code, silent=True, store_history=False)
+
+    def serve(
+        self,
+        env: dict[str, str],  # the run's variables
+    ) -> None:
+        "Make the kernel part of a run"
+        self._tell(f"import os as _o\n_o.environ.update({env!r})\ndel _o")
 
     def stop(self) -> None:
-        "End the kernel at once"
+        "End the kernel at once; more than once does no harm"
         self._client.stop_channels()
         if self.manager.has_kernel:
             self.manager.shutdown_kernel(now=True)
@@ -141,6 +152,7 @@ def execute_stage(
             f"  {stage:<12} {time.perf_counter() - began:5.0f} s   cell {index + 1} of {total}   {heading}"
         )
 
+    kernel.serve(run.env)
     try:
         pm.execute_notebook(
             str(source),
@@ -175,6 +187,7 @@ def _headings_by_cell(cells: list[dict]) -> list[str]:
 # %% ../../notebooks/runner/05_pipeline.ipynb #1c6f0b9e
 def run_stages(
     run: Run,  # the run
+    first: Kernel,  # the first stage's, started ahead
     render: Callable[[str, Path], None],  # makes a stage's page from its executed notebook
 ) -> None:
     "Execute all stages and render their pages beside the next stage"
@@ -183,10 +196,10 @@ def run_stages(
     with ThreadPoolExecutor(1) as background:
         try:
             pages: list[Future] = []
-            kernels[stages[0]] = Kernel(stages[0], run.env)
+            kernels[stages[0]] = first
             for i, stage in enumerate(stages):
                 if i + 1 < len(stages):
-                    kernels[stages[i + 1]] = Kernel(stages[i + 1], run.env)
+                    kernels[stages[i + 1]] = Kernel(stages[i + 1])
                 done = _attempt(run, stage, kernels.pop(stage))
                 pages.append(background.submit(render, stage, done))
                 run.say(f"  {stage:<12} {run.timings[stage]:5.1f} s")
@@ -228,20 +241,18 @@ def run_study(
     tick: Callable[[str], None] = lambda line: None,  # a line that the next one replaces
 ) -> dict:  # the manifest of the new version
     "Make a new version of a study"
+    began = time.perf_counter()
     study = load_study(name, changes or [])
     say(f"{name}: {study.question}")
     tick("  checking the study against its table")
-    check(study)
-    version, building = claim_version(name)
-    env = {"NBS_RUN": version, "NBS_SET": json.dumps(changes or []), "NBS_ROOT": str(project_root())}
-    # threads that wait for each other sleep: the next kernel's imports need the core that they would spin on
-    env["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
-    run = Run(study, version, building, env, say, tick)
-    try:
-        return _build(run, changes or [])
-    except BaseException:
-        discard(name, version)
-        raise
+    with contextlib.ExitStack() as cleanup:
+        first = Kernel(next(iter(STAGES)))
+        cleanup.callback(first.stop)
+        check(study)
+        version, building = claim_version(name)
+        cleanup.push(lambda kind, *_: discard(name, version) if kind else None)
+        env = {"NBS_RUN": version, "NBS_SET": json.dumps(changes or [])}
+        return _build(Run(study, version, building, env, say, tick, began), first, changes or [])
 
 
 def check(
@@ -254,7 +265,7 @@ def check(
     return check_study(study, read_table(study))
 
 
-def _build(run: Run, changes: list[str]) -> dict:
+def _build(run: Run, first: Kernel, changes: list[str]) -> dict:
     "Execute, render, compare and publish"
     from nbs_lib.runner import reports
 
@@ -269,6 +280,7 @@ def _build(run: Run, changes: list[str]) -> dict:
     with tracking(study, version) as tracker:
         run_stages(
             run,
+            first,
             lambda stage, nb: reports.render_stage(nb, nb.with_suffix(".html"), {**context, "stage": stage}),
         )
         seconds = time.perf_counter() - run.began
