@@ -73,7 +73,7 @@ def folds_table(
         rows.append(row)
     return pd.DataFrame(rows)
 
-
+# %% ../notebooks/03_modeling.ipynb #0d45106e
 def folds_finding(
     contest: Contest,  # rows and folds
     rows: int,  # in the whole training part
@@ -135,7 +135,7 @@ def enter_baselines(
         entries.append(cross_validate(contest, facts["name"], facts["label"], 0, make))
     return entries
 
-
+# %% ../notebooks/03_modeling.ipynb #28cea685
 def score_text(
     metric: Metric,  # of the score
     value: float,  # mean over folds
@@ -151,7 +151,7 @@ def number(
     "A score in the digits that it deserves"
     return fmt(value, 3 if abs(value) < 1 else None, unit)
 
-
+# %% ../notebooks/03_modeling.ipynb #510788bd
 def baseline_finding(
     contest: Contest,  # the metric
     baselines: list[Entry],  # constant first
@@ -175,7 +175,7 @@ def enter(
     make = lambda X: make_model(candidate, contest.study, X, contest.classes)
     return cross_validate(contest, candidate.name, candidate.label, candidate.rank, make)
 
-
+# %% ../notebooks/03_modeling.ipynb #4f6baf45
 def read_regression(
     contest: Contest,  # rows searched on
 ) -> Regression:
@@ -189,7 +189,7 @@ def read_regression(
         few, contest.features, contest.y, study.task, contest.positive, contest.groups, study.units
     )
 
-
+# %% ../notebooks/03_modeling.ipynb #9197cc0b
 def regression_finding(
     contest: Contest,  # what is asked
     found: Regression,  # its regression
@@ -212,7 +212,7 @@ def regression_finding(
         much = f"{label} is {'more' if higher else 'less'} frequent (odds ratio {fmt(np.exp(top['coefficient']))})"
     return f"{_where(top)}, {much}: the largest of {plural(n, 'coefficient')}, of which {len(clear)} can be told from nought."
 
-
+# %% ../notebooks/03_modeling.ipynb #474c2d24
 def _where(term: pd.Series) -> str:
     "The rows that a coefficient speaks of"
     if term["per"] == "yes instead of no":
@@ -221,7 +221,7 @@ def _where(term: pd.Series) -> str:
         return f"Where {short(term['term'])}, {term['per']}"
     return f"Where {short(term['term'])} is {term['per'].removesuffix(' more')} higher"
 
-# %% ../notebooks/03_modeling.ipynb #4f6baf45
+# %% ../notebooks/03_modeling.ipynb #91a0e8dc
 def regression_figure(
     found: Regression,  # with a table
     top: int = 14,  # rows at most
@@ -239,7 +239,7 @@ def regression_figure(
         xlabel=f"coefficient, in {found.scale}, per standard deviation or against the reference", reference=0.0,
     )  # fmt: skip
 
-
+# %% ../notebooks/03_modeling.ipynb #a62958cc
 def show_regression(
     stage: object,  # shows and records
     contest: Contest,  # what is asked
@@ -277,7 +277,7 @@ def tuning_finding(
         return f"None of {plural(n, 'trial')} beat the defaults of {before.label} in enough folds: the defaults stay."
     return f"None of {plural(n, 'trial')} beat the defaults of {before.label}: the defaults stay."
 
-
+# %% ../notebooks/03_modeling.ipynb #f6819022
 def tuning_figure(
     contest: Contest,  # the metric
     tuning: Tuning,  # its trials
@@ -363,7 +363,7 @@ def leaderboard(
         contest.metric.label, ascending=not contest.metric.greater_is_better, kind="stable", ignore_index=True
     )
 
-
+# %% ../notebooks/03_modeling.ipynb #22dca795
 def board_view(
     board: pd.DataFrame,  # from `leaderboard`
 ) -> pd.DataFrame:
@@ -378,7 +378,7 @@ def board_view(
     view["candidate"] += [" ✓" if t else "" for t in board["taken"]]
     return view
 
-
+# %% ../notebooks/03_modeling.ipynb #102a1b4d
 def leaderboard_figure(
     contest: Contest,  # metric
     entries: list[Entry],  # all, baselines included
@@ -450,7 +450,7 @@ def curve_part(
     order = rng.permutation(unit.max() + 1)
     return train[np.isin(unit, order[: max(int(len(order) * share), 1)])]
 
-
+# %% ../notebooks/03_modeling.ipynb #bac74e3c
 def learning_curve(
     contest: Contest,  # rows and folds
     entry: Entry,  # the chosen candidate
@@ -509,7 +509,7 @@ NOT_COMPARABLE = (
     "neighbours",
 )  # on their training rows these are near perfect by construction
 
-
+# %% ../notebooks/03_modeling.ipynb #ab9c9627
 def curve_verdict(
     contest: Contest,  # metric
     entry: Entry,  # the chosen candidate
@@ -536,7 +536,7 @@ def curve_verdict(
         text,
     )
 
-
+# %% ../notebooks/03_modeling.ipynb #3e7bca82
 def _doubling(contest: Contest, curve: pd.DataFrame, gain: float) -> tuple[bool | None, float, str]:
     "What the last doubling of the rows brought"
     if not len(curve) or 0.5 not in set(curve["share"]):
@@ -561,7 +561,7 @@ def _doubling(contest: Contest, curve: pd.DataFrame, gain: float) -> tuple[bool 
         f"Twice the rows changed {contest.metric.label} by {span}: more rows like these would bring little; other features might.",
     )
 
-
+# %% ../notebooks/03_modeling.ipynb #4a960cda
 def _gap_sentence(
     contest: Contest, entry: Entry, trained: float, score: float, share: float, gain: float
 ) -> str:
@@ -679,7 +679,7 @@ def calibration_sentence(
         return f"Recalibrated probabilities are better ({pair}): the calibration is used."
     return f"Probabilities stay as they are: recalibrating would not clearly help ({pair})."
 
-
+# %% ../notebooks/03_modeling.ipynb #a91d0430
 def rule_sentence(
     contest: Contest,  # costs and labels
     rule: Rule,  # as chosen
@@ -698,7 +698,7 @@ def rule_sentence(
         return f"{start}: what theory says if {price}. No other threshold was cheaper by more than a standard error."
     return f"{start}, if {price}: out of fold that was cheaper than theory's {percent(rule.theory)}, by {fmt(rule.gain, 1)} per 1,000 rows (standard error {fmt(rule.error, 1)})."
 
-# %% ../notebooks/03_modeling.ipynb #a91d0430
+# %% ../notebooks/03_modeling.ipynb #1b973a1d
 def rule_figure(
     contest: Contest,  # labels
     rule: Rule,  # with a curve over thresholds
@@ -724,7 +724,7 @@ def rule_figure(
         ax.set_ylim(bottom=0)
     return fig
 
-
+# %% ../notebooks/03_modeling.ipynb #2322a714
 def decide(
     stage: object,  # shows and records
     contest: Contest,  # truth and folds
@@ -767,7 +767,7 @@ def final_model(
         warnings.simplefilter("ignore")
         return model.fit(train, features)
 
-
+# %% ../notebooks/03_modeling.ipynb #a43b68ea
 def model_finding(
     model: TabularModel,  # fitted
     entry: Entry,  # its candidate
@@ -778,7 +778,7 @@ def model_finding(
     size = f" {fmt(trees)} rounds of trees." if trees else ""
     return f"{entry.label} on {plural(model.facts['rows'], 'row')} and {plural(columns, 'feature')}.{size}"
 
-
+# %% ../notebooks/03_modeling.ipynb #1c0d9931
 def final_baseline(
     contest: Contest,  # classes and study
     entry: Entry,  # the baseline that has to be beaten

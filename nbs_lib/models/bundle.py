@@ -94,7 +94,7 @@ def _one_hot(y: pd.Series, classes: list[str]) -> np.ndarray:
     codes = pd.Index(classes).get_indexer(y.astype(str))
     return np.eye(len(classes))[codes]
 
-
+# %% ../../notebooks/models/02_bundle.ipynb #28ef36a0
 @patch
 def fit(
     self: Baseline,
@@ -194,7 +194,7 @@ def _matrix(encoded: object, estimator: object) -> object:
     linear = hasattr(estimator, "coef_") and not sparse.issparse(encoded)
     return sparse.csr_matrix(encoded) if linear else encoded
 
-
+# %% ../../notebooks/models/02_bundle.ipynb #a8d95f3b
 def _fit_estimator(estimator: object, X: object, y: np.ndarray, inner: tuple | None) -> None:
     "Fit, stopping early by rows of its own where the estimator can"
     inner_ok = inner is not None and len(inner[0]) and len(inner[1])
@@ -207,7 +207,7 @@ def _fit_estimator(estimator: object, X: object, y: np.ndarray, inner: tuple | N
     if hasattr(estimator, "estimators_"):
         estimator.n_jobs = 1  # two threads would add up a forest's trees in either order
 
-
+# %% ../../notebooks/models/02_bundle.ipynb #6ca67053
 @patch
 def _fit_encoded(self: TabularModel, X: pd.DataFrame, y: np.ndarray, inner: tuple | None) -> TabularModel:
     self.present = np.unique(y) if self.classes else None
@@ -248,7 +248,7 @@ def _probabilities(self: TabularModel, X: pd.DataFrame) -> np.ndarray:
     full[:, self.present] = self.estimator.predict_proba(encoded)
     return calibrate(full, self.calibration)
 
-
+# %% ../../notebooks/models/02_bundle.ipynb #df6118c0
 @patch
 def predict(
     self: TabularModel,
@@ -298,7 +298,7 @@ def trusted() -> list[str]:  # full names
 
     return OURS + TRUSTED + THEIRS
 
-
+# %% ../../notebooks/models/02_bundle.ipynb #0226ad8d
 def save_model(
     model: object,  # a `TabularModel` or a `Baseline`
     path: str | Path,  # .skops

@@ -51,7 +51,7 @@ def _number_block(name: str, values: np.ndarray) -> dict | None:
     centre, spread, middle = float(clipped.mean()), float(clipped.std()), float(np.median(known))
     return {"name": name, "type": "number", "flag": False, "mean": centre, "scale": spread, "fill": middle}
 
-
+# %% ../../notebooks/models/01_candidates.ipynb #134ca37e
 def _category_block(name: str, values: pd.Series) -> dict | None:
     "How a category becomes design columns; none if one level has nearly all rows"
     counts = values.fillna("(missing)").astype(str).value_counts()
@@ -68,7 +68,7 @@ def _category_block(name: str, values: pd.Series) -> dict | None:
         "other": bool(others >= RARE),
     }
 
-
+# %% ../../notebooks/models/01_candidates.ipynb #697208ef
 def _design(block: dict, values: pd.Series) -> np.ndarray:
     "The design columns of one feature, n × 1 or n × levels"
     if block["type"] == "number":
@@ -99,7 +99,7 @@ def _targets(y: np.ndarray) -> np.ndarray:
         y = np.clip(y, *np.quantile(y, [0.01, 0.99]))[:, None]
     return y - y.mean(axis=0)
 
-
+# %% ../../notebooks/models/01_candidates.ipynb #5851ed0f
 def _explains(D: np.ndarray, rest: np.ndarray) -> float:
     "The part of `rest`'s squares that the block's columns explain, less what as many random columns would"
     D = D - D.mean(axis=0)
@@ -206,7 +206,7 @@ class StoppingClassifier(LGBMClassifier):
         "Fit until the rows at `stop` no longer improve"
         return _fit_stopping(self, X, y, train, stop)
 
-
+# %% ../../notebooks/models/01_candidates.ipynb #03c75273
 class StoppingRegressor(LGBMRegressor):
     "LightGBM for numbers, able to stop early"
 
@@ -249,7 +249,7 @@ DEFAULTS = ["few", "linear", "lightgbm", "hist", "forest"]
 LARGE = 20_000  # rows from which the defaults leave out the second kind of boosting
 MANY_CLASSES = ["discriminant", "neighbours"]  # what remains quick with hundreds of classes
 
-
+# %% ../../notebooks/models/01_candidates.ipynb #7f9314a7
 def choose_candidates(
     study: Study,  # may name them
     classes: int,  # of the target; 0 for numbers
@@ -304,7 +304,7 @@ def boosting_params(
         params["objective"] = "l1" if study.metric in _ABSOLUTE else "l2"
     return params | FIXED
 
-
+# %% ../../notebooks/models/01_candidates.ipynb #c3bf38e5
 def _lightgbm(study: Study, rows: int, classes: int, params: dict) -> object:
     make = StoppingClassifier if classes else StoppingRegressor
     return make(**{**boosting_params(study, rows, classes), **params})
@@ -343,7 +343,7 @@ def _forest(study: Study, rows: int, classes: int, params: dict, extra: bool = F
     }
     return getattr(ensemble, kind)(**{**common, **params})
 
-
+# %% ../../notebooks/models/01_candidates.ipynb #0af900ea
 def _linear(study: Study, rows: int, classes: int, params: dict) -> object:
     from sklearn.linear_model import LogisticRegression, Ridge
 
@@ -386,7 +386,7 @@ _MAKE = {
     "lightgbm": _lightgbm,
 }
 
-
+# %% ../../notebooks/models/01_candidates.ipynb #fe883215
 def make_estimator(
     name: str,  # one of `CANDIDATES`
     study: Study,  # metric and seed

@@ -41,7 +41,7 @@ def per_text(
     levels = block["levels"] + (["any other"] if block["other"] else [])
     return [f"instead of {block['reference']}"] * len(levels)
 
-
+# %% ../../notebooks/models/01a_coefficients.ipynb #7d4175b7
 def independent_columns(
     D: np.ndarray,  # n × k design, without a constant
 ) -> np.ndarray:  # positions that are kept, ascending
@@ -67,7 +67,7 @@ def _covariance(n: int, groups: np.ndarray | None) -> tuple[dict, str]:
         }, f"cluster-robust ({clusters:,} clusters)"
     return {"cov_type": "HC1"}, "heteroscedasticity-robust (HC1)"
 
-
+# %% ../../notebooks/models/01a_coefficients.ipynb #12ab246a
 def _fit(D: np.ndarray, y: np.ndarray, binary: bool, cov: dict) -> object | None:
     "statsmodels' result; none where the classes are separated or it does not converge"
     from statsmodels.genmod import families
@@ -97,7 +97,7 @@ def _fit(D: np.ndarray, y: np.ndarray, binary: bool, cov: dict) -> object | None
         )
     return result if sound else None
 
-
+# %% ../../notebooks/models/01a_coefficients.ipynb #fd66f9c2
 def _terms(result: object, names: list[str], per: list[str]) -> pd.DataFrame:
     interval = np.asarray(result.conf_int())[1:]
     return pd.DataFrame(
@@ -119,7 +119,7 @@ def inflation(
         return np.ones(D.shape[1])
     return np.diag(np.linalg.pinv(np.corrcoef(D, rowvar=False)))
 
-
+# %% ../../notebooks/models/01a_coefficients.ipynb #8348a775
 def cooks_distance(
     D: np.ndarray,  # n × k design
     residual: np.ndarray,  # n, on the response scale
@@ -136,7 +136,7 @@ def cooks_distance(
 def _reading(good: bool, yes: str, no: str) -> str:
     return yes if good else no
 
-
+# %% ../../notebooks/models/01a_coefficients.ipynb #f91a8663
 def _check_vif(D: np.ndarray, names: list[str]) -> dict:
     vif = inflation(D)
     worst = int(vif.argmax())
@@ -151,7 +151,7 @@ def _check_vif(D: np.ndarray, names: list[str]) -> dict:
         "reading": words,
     }
 
-
+# %% ../../notebooks/models/01a_coefficients.ipynb #eb1baac9
 def _check_line(D: np.ndarray, names: list[str], residual: np.ndarray) -> dict | None:
     numbers = [j for j in range(D.shape[1]) if len(np.unique(D[:500, j])) > 5]
     if not numbers:
@@ -171,7 +171,7 @@ def _check_line(D: np.ndarray, names: list[str], residual: np.ndarray) -> dict |
         "reading": words,
     }
 
-
+# %% ../../notebooks/models/01a_coefficients.ipynb #d4cc1c8c
 def _check_numbers(fitted: np.ndarray, residual: np.ndarray) -> dict:
     thirds = np.quantile(fitted, [1 / 3, 2 / 3])
     low, high = residual[fitted <= thirds[0]].std(), residual[fitted >= thirds[1]].std()
@@ -187,7 +187,7 @@ def _check_numbers(fitted: np.ndarray, residual: np.ndarray) -> dict:
         "reading": words,
     }
 
-
+# %% ../../notebooks/models/01a_coefficients.ipynb #7053f3fb
 def _check_chances(fitted: np.ndarray, y: np.ndarray) -> dict:
     bins = pd.Series(np.argsort(np.argsort(fitted, kind="stable")) * min(10, len(fitted)) // len(fitted))
     gap = (pd.Series(y).groupby(bins).mean() - pd.Series(fitted).groupby(bins).mean()).abs().max()
@@ -203,7 +203,7 @@ def _check_chances(fitted: np.ndarray, y: np.ndarray) -> dict:
         "reading": words,
     }
 
-# %% ../../notebooks/models/01a_coefficients.ipynb #f91a8663
+# %% ../../notebooks/models/01a_coefficients.ipynb #ddb1e7db
 def _check_influence(cook: np.ndarray, index: pd.Index) -> dict:
     worst = int(cook.argmax())
     words = _reading(
@@ -211,7 +211,7 @@ def _check_influence(cook: np.ndarray, index: pd.Index) -> dict:
     )
     return {"check": "influence: largest Cook's distance", "value": f"{cook[worst]:.3g}", "reading": words}
 
-
+# %% ../../notebooks/models/01a_coefficients.ipynb #b9f9ceef
 def diagnose(
     D: np.ndarray,  # n × k design
     names: list[str],  # of its columns
@@ -266,7 +266,7 @@ def _one(
         return None, None
     return _terms(result, names, per), diagnose(D, names, y, result, binary, index)
 
-
+# %% ../../notebooks/models/01a_coefficients.ipynb #f4da7493
 def _targets_of(y: pd.Series, task: str, positive: str | None) -> list[tuple[str, np.ndarray]]:
     "What is regressed: the number, the class asked about, or each class against the rest"
     if task == "regression":
@@ -274,7 +274,7 @@ def _targets_of(y: pd.Series, task: str, positive: str | None) -> list[tuple[str
     classes = [positive] if task == "binary" else sorted(y.unique())
     return [("" if task == "binary" else c, (y == c).to_numpy().astype(float)) for c in classes]
 
-
+# %% ../../notebooks/models/01a_coefficients.ipynb #2d2ac0b6
 def regress(
     few: FewFeatures,  # fitted: which features, how measured
     features: pd.DataFrame,  # the rows to fit on

@@ -29,7 +29,7 @@ def _fit_calibration(p: np.ndarray, codes: np.ndarray) -> list[float]:
     found = minimize_scalar(lambda s: loss([s]), bounds=(0.05, 5), method="bounded", options={"xatol": 1e-3})
     return [float(found.x)]
 
-
+# %% ../../notebooks/models/05_decision.ipynb #339133d6
 @dataclass
 class Calibration:
     "Whether stretching the log-odds helps"
@@ -41,7 +41,7 @@ class Calibration:
     error: float  # standard error of the gain
     rows: int
 
-
+# %% ../../notebooks/models/05_decision.ipynb #a3a9ff9d
 def choose_calibration(
     contest: Contest,  # truth and folds
     oof: pd.DataFrame,  # out-of-fold predictions
@@ -81,7 +81,7 @@ class Rule:
     error: float = 0.0  # its standard error
     unit: str = ""
 
-
+# %% ../../notebooks/models/05_decision.ipynb #474610e7
 def _cost_rule(
     contest: Contest, p: np.ndarray, hit: np.ndarray, theory: float, groups: np.ndarray | None
 ) -> Rule:
@@ -119,7 +119,7 @@ def _paired(values: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
     d = (values - reference)[~np.isnan(values - reference)]
     return (float(d.mean()), float(d.std(ddof=1) / np.sqrt(len(d)))) if len(d) > 1 else (0.0, np.inf)
 
-
+# %% ../../notebooks/models/05_decision.ipynb #ce72d171
 def _metric_rule(contest: Contest, oof: pd.DataFrame, theory: float) -> Rule:
     "The threshold by a metric of decisions"
     p = oof[f"p_{contest.positive}"].to_numpy(float)
@@ -132,7 +132,7 @@ def _metric_rule(contest: Contest, oof: pd.DataFrame, theory: float) -> Rule:
         float(tried[best]) if gain > error else theory, None, theory, curve, gain, error, contest.metric.label
     )
 
-
+# %% ../../notebooks/models/05_decision.ipynb #96c5bb72
 def _weights_rule(contest: Contest, oof: pd.DataFrame) -> Rule:
     "Several classes: rare ones count more, fully, half, or not at all"
     counts = contest.y.value_counts().reindex(contest.classes).fillna(0).to_numpy()
@@ -148,7 +148,7 @@ def _weights_rule(contest: Contest, oof: pd.DataFrame) -> Rule:
     )
     return Rule(None, options[chosen] if chosen else None, None, curve, gain, error, contest.metric.label)
 
-# %% ../../notebooks/models/05_decision.ipynb #ce72d171
+# %% ../../notebooks/models/05_decision.ipynb #70aff6cd
 def choose_rule(
     contest: Contest,  # truth, folds, costs
     oof: pd.DataFrame,  # out-of-fold predictions, calibrated if the model will be
@@ -164,7 +164,7 @@ def choose_rule(
     groups = None if contest.groups is None else contest.groups[at]
     return _cost_rule(contest, oof[f"p_{contest.positive}"].to_numpy(float), hit, theory, groups)
 
-
+# %% ../../notebooks/models/05_decision.ipynb #0e55f987
 def apply_rule(
     oof: pd.DataFrame,  # predictions
     calibration: list[float] | None,  # as chosen

@@ -38,7 +38,7 @@ def search_limit(
         max(100, min(study.modeling.search_rows, CELLS // max(columns, 1), CELLS // 8 // max(classes, 1)))
     )
 
-
+# %% ../../notebooks/models/03_selection.ipynb #66dd9e0a
 def search_rows(
     frame: pd.DataFrame,  # training rows
     study: Study,  # group and seed
@@ -88,7 +88,7 @@ def for_the_metric(
     "Whether the decision serves the metric: a metric of decisions, and no costs that say otherwise"
     return study.metric in _BY_DECISION and study.cost.false_positive == study.cost.false_negative
 
-
+# %% ../../notebooks/models/03_selection.ipynb #119e38d0
 def first_threshold(
     study: Study,  # metric and cost
     share: float,  # of the positive class in training
@@ -99,7 +99,7 @@ def first_threshold(
     fp, fn = study.cost.false_positive, study.cost.false_negative
     return float(np.clip(fp / (fp + fn), 1e-6, 1 - 1e-6)) if fp + fn > 0 else 0.5
 
-
+# %% ../../notebooks/models/03_selection.ipynb #36287256
 def decide_by(
     model: TabularModel | Baseline,  # gets the rule
     study: Study,  # metric and cost
@@ -128,7 +128,7 @@ def model_facts(
         facts["positive"] = positive_class(study, classes)
     return facts
 
-
+# %% ../../notebooks/models/03_selection.ipynb #79e836f5
 def make_baseline(
     study: Study,  # baseline.by, metric
     classes: list[str],  # of the training rows
@@ -140,7 +140,7 @@ def make_baseline(
     centre = "median" if study.metric in ("mae", "median_absolute_error") else "mean"
     return Baseline(model_facts("baseline" if by else "constant", label, study, classes), by, centre)
 
-
+# %% ../../notebooks/models/03_selection.ipynb #dfc9038a
 def make_model(
     candidate: Candidate,  # what kind
     study: Study,  # task, metric, seed
@@ -183,7 +183,7 @@ class Entry:
         "Mean of a metric over the folds"
         return float(self.scores[metric].mean())
 
-
+# %% ../../notebooks/models/03_selection.ipynb #4cfb90b7
 @dataclass
 class Contest:
     "What all candidates share"
@@ -218,7 +218,7 @@ class Contest:
         "The rows that some fold validates"
         return np.flatnonzero(self.part >= 0)
 
-# %% ../../notebooks/models/03_selection.ipynb #4cfb90b7
+# %% ../../notebooks/models/03_selection.ipynb #806b3a2e
 def open_contest(
     frame: pd.DataFrame,  # training rows, raw
     features: pd.DataFrame,  # of the same rows
@@ -236,14 +236,14 @@ def open_contest(
     groups, sentence = dependence(rows, study)
     return Contest(study, rows, features.iloc[at], classes, pairs, metrics_for(study), part, groups, sentence)
 
-
+# %% ../../notebooks/models/03_selection.ipynb #aaa6cfbe
 def _train_score(contest: Contest, model: object, train: np.ndarray) -> float:
     "The headline metric on rows that the model was trained on; at most 3,000 of them"
     some = train[np.unique(np.linspace(0, len(train) - 1, min(len(train), 3000)).astype(int))]
     predictions = model.predict(contest.frame.iloc[some], contest.features.iloc[some])
     return contest.metric.score(contest.y.iloc[some], predictions, positive=contest.positive)
 
-
+# %% ../../notebooks/models/03_selection.ipynb #b78cf99a
 def threads(
     rows: int,  # to be fitted or predicted
 ) -> object:  # context manager
@@ -325,7 +325,7 @@ def _by_fold(metric: Metric, fold: np.ndarray) -> Metric:
 
     return Averaged(metric.name, metric.label, metric.greater_is_better, metric.unit, metric.task)
 
-
+# %% ../../notebooks/models/03_selection.ipynb #7b80d9fa
 def difference(
     contest: Contest,  # rows, folds, metric
     a: Entry,  # one candidate
@@ -341,7 +341,7 @@ def difference(
     )
     return found if metric.greater_is_better else (-found[0], -found[2], -found[1])
 
-
+# %% ../../notebooks/models/03_selection.ipynb #f80f668c
 def interval(
     contest: Contest,  # rows, folds, metric
     oof: pd.DataFrame,  # predictions of the rows scored
@@ -363,7 +363,7 @@ def standard_error(
     width = interval[2] - interval[1]
     return float(width / 3.92) if width == width else 0.0
 
-# %% ../../notebooks/models/03_selection.ipynb #7b80d9fa
+# %% ../../notebooks/models/03_selection.ipynb #18c2ee27
 @dataclass
 class Choice:
     "Which candidate was taken, and why"
@@ -373,7 +373,7 @@ class Choice:
     lead: dict[str, tuple[float, float, float]]  # by name: how far the best is ahead, with its interval
     sentence: str
 
-
+# %% ../../notebooks/models/03_selection.ipynb #e3d77b86
 def choose(
     contest: Contest,  # metric
     entries: list[Entry],  # candidates, baselines included

@@ -49,7 +49,7 @@ SPACES: dict[str, dict[str, tuple]] = {
     "neighbours": {"n_neighbors": (2, 60, "log int")},
 }
 
-
+# %% ../../notebooks/models/04_tuning.ipynb #470d61a4
 def space_of(
     name: str,  # of a candidate
     classes: int,  # 0 for numbers
@@ -98,7 +98,7 @@ class Tuning:
         "Trials that went through all folds or were given up, the defaults included"
         return len(self.trials)
 
-
+# %% ../../notebooks/models/04_tuning.ipynb #80689ed0
 def _default_params(contest: Contest, name: str, space: dict) -> dict:
     "The defaults where they lie inside the space; only those can teach the search"
     if name == "lightgbm":
@@ -106,13 +106,13 @@ def _default_params(contest: Contest, name: str, space: dict) -> dict:
         return {k: min(max(found[k], space[k][0]), space[k][1]) for k in space}
     return {}
 
-# %% ../../notebooks/models/04_tuning.ipynb #80689ed0
+# %% ../../notebooks/models/04_tuning.ipynb #73bc82c8
 def _suggest(trial: object, name: str, low: float, high: float, how: str) -> float | int:
     if "int" in how:
         return trial.suggest_int(name, low, high, log="log" in how)
     return trial.suggest_float(name, low, high, log="log" in how)
 
-
+# %% ../../notebooks/models/04_tuning.ipynb #cb186196
 def _objective(contest: Contest, entry: Entry, space: dict, kept: dict) -> Callable:
     "One trial: all folds with the settings proposed; keeps what each complete trial showed"
     import optuna
@@ -138,7 +138,7 @@ def _objective(contest: Contest, entry: Entry, space: dict, kept: dict) -> Calla
 
     return run
 
-
+# %% ../../notebooks/models/04_tuning.ipynb #01b52647
 def _with_defaults(contest: Contest, entry: Entry) -> Entry:
     "A candidate's defaults on other rows"
     make = lambda X: make_model(CANDIDATES[entry.name], contest.study, X, contest.classes)

@@ -30,7 +30,7 @@ def classes_of(
 
 _YES = {"1", "1.0", "true", "yes", "y", "t", "positive", "pos"}
 
-
+# %% ../../notebooks/tasks/00_metrics.ipynb #db407b7f
 def default_positive(
     classes: list[str],  # of a binary target
 ) -> str:  # one of them
@@ -74,7 +74,7 @@ def _ties(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     ordered = score[order]
     return order, np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
 
-
+# %% ../../notebooks/tasks/00_metrics.ipynb #8befd7db
 def _average_precision(hit: np.ndarray, score: np.ndarray) -> Weighted:
     order, starts = _ties(-score)
     hit, tied = hit[order], len(starts) < len(score)
@@ -110,7 +110,7 @@ def _cells(hit: np.ndarray, said: np.ndarray, formula: Callable[..., float]) -> 
 def _ratio(top: float, bottom: float) -> float:
     return float(top / bottom) if bottom > 0 else np.nan
 
-
+# %% ../../notebooks/tasks/00_metrics.ipynb #99f06bef
 def _f1(tp: float, fp: float, fn: float, tn: float) -> float:
     return _ratio(2 * tp, 2 * tp + fp + fn)
 
@@ -151,7 +151,7 @@ def _codes(y: pd.Series, classes: list[str]) -> tuple[np.ndarray, int]:
     every = list(classes) + sorted(set(values.unique()) - set(classes))
     return pd.Index(every).get_indexer(values), len(every)
 
-
+# %% ../../notebooks/tasks/00_metrics.ipynb #be312e4c
 def _by_class(y: np.ndarray, said: np.ndarray, k: int, f1: bool) -> Weighted:
     "Mean over the classes of recall (balanced accuracy) or of F1"
     right = (y == said).astype(float)
@@ -168,7 +168,7 @@ def _by_class(y: np.ndarray, said: np.ndarray, k: int, f1: bool) -> Weighted:
 
     return value
 
-
+# %% ../../notebooks/tasks/00_metrics.ipynb #fb226b4f
 def _auc_ovr(y: np.ndarray, p: np.ndarray) -> Weighted:
     "Mean over the classes of each against the rest; only classes that occur count"
     each = [_auc((y == k).astype(float), p[:, k]) for k in range(p.shape[1]) if (y == k).any()]
@@ -180,7 +180,7 @@ def _auc_ovr(y: np.ndarray, p: np.ndarray) -> Weighted:
 
     return value
 
-
+# %% ../../notebooks/tasks/00_metrics.ipynb #bfc08862
 def _prepare_multiclass(name: str, y: pd.Series, predictions: pd.DataFrame, positive: str | None) -> Weighted:
     classes = classes_of(predictions)
     codes, k = _codes(y, classes)
@@ -213,7 +213,7 @@ def _median(values: np.ndarray) -> Weighted:
 
     return value
 
-
+# %% ../../notebooks/tasks/00_metrics.ipynb #8dd4a50f
 def _r2(y: np.ndarray, error: np.ndarray) -> Weighted:
     y = y - y.mean()
 
@@ -224,7 +224,7 @@ def _r2(y: np.ndarray, error: np.ndarray) -> Weighted:
 
     return value
 
-
+# %% ../../notebooks/tasks/00_metrics.ipynb #33785ec7
 def _prepare_regression(name: str, y: pd.Series, predictions: pd.DataFrame, positive: str | None) -> Weighted:
     y = np.asarray(y, float)
     error = predictions["prediction"].to_numpy(float) - y
@@ -323,7 +323,7 @@ _BESIDE = {
     "regression": ["mae", "rmse", "r2"],
 }
 
-
+# %% ../../notebooks/tasks/00_metrics.ipynb #8bdfffba
 def metrics_for(
     study: Study,  # its headline metric comes first
 ) -> list[Metric]:  # three to five
@@ -347,7 +347,7 @@ def resamples(
     "How many resamples a bootstrap makes"
     return int(min(n, max(100, WORK / max(rows * classes, 1))))
 
-
+# %% ../../notebooks/tasks/00_metrics.ipynb #f4f3e8db
 def _draws(rows: int, n: int, seed: int, groups: np.ndarray | None) -> Iterator[np.ndarray]:
     "How often each row occurs, resample by resample"
     rng = np.random.default_rng([seed, 17])
@@ -357,7 +357,7 @@ def _draws(rows: int, n: int, seed: int, groups: np.ndarray | None) -> Iterator[
         count = np.bincount(rng.integers(0, k, k), minlength=k).astype(float)
         yield count if unit is None else count[unit]
 
-
+# %% ../../notebooks/tasks/00_metrics.ipynb #3259f8cb
 def _interval(values: list[float]) -> tuple[float, float]:
     "The middle 95 %; NaN where the metric was defined in fewer than half of the resamples"
     known = np.asarray(values)[~np.isnan(values)]
@@ -366,7 +366,7 @@ def _interval(values: list[float]) -> tuple[float, float]:
     low, high = np.quantile(known, [0.025, 0.975])
     return float(low), float(high)
 
-# %% ../../notebooks/tasks/00_metrics.ipynb #f4f3e8db
+# %% ../../notebooks/tasks/00_metrics.ipynb #d3bf8522
 def bootstrap_interval(
     metric: Metric,  # what to compute
     y: pd.Series,  # true values
@@ -383,7 +383,7 @@ def bootstrap_interval(
     n = resamples(len(y), n, len(classes_of(predictions)) if metric.name == "roc_auc_ovr" else 1)
     return value(np.ones(len(y))), *_interval([value(w) for w in _draws(len(y), n, seed, groups)])
 
-
+# %% ../../notebooks/tasks/00_metrics.ipynb #9a03963f
 def paired_difference(
     metric: Metric,  # what to compare
     y: pd.Series,  # true values
