@@ -21,6 +21,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 
 from .core.record import Stage
 from nbs_lib.core.show import (
@@ -34,6 +35,8 @@ from nbs_lib.core.show import (
     short,
 )
 from .core.study import Study
+
+# %% ../notebooks/04_evaluation.ipynb #2a09471a
 from nbs_lib.models.explain import (
     Explanation,
     dependence_figure,
@@ -59,6 +62,8 @@ from nbs_lib.tasks.classification import (
     ranking_figure,
     threshold_curve,
 )
+
+# %% ../notebooks/04_evaluation.ipynb #34270a6e
 from .tasks.intervals import dependence, group_codes
 from .tasks.metrics import Metric, get_metric, metrics_for
 from nbs_lib.tasks.regression import (
@@ -121,32 +126,37 @@ class Judged:
         named = f"{self.study.target} = {self.positive}" if self.positive else self.study.target
         return self.study.title or short(named, 60)
 
-    @property
-    def truth(self) -> np.ndarray:
-        "Binary: True where the row is positive"
-        return (self.y.astype(str) == self.positive).to_numpy()
-
-    @property
-    def score(self) -> np.ndarray:
-        "Binary: the probability of the positive class"
-        return self.predictions[f"p_{self.positive}"].to_numpy(float)
-
-    @property
-    def flagged(self) -> np.ndarray:
-        "Binary: True where the model decides for the positive class"
-        return (self.predictions["prediction"].astype(str) == self.positive).to_numpy()
-
-    @property
-    def right(self) -> np.ndarray:
-        "Classes: True where the label is right"
-        return (self.predictions["prediction"].astype(str) == self.y.astype(str)).to_numpy()
-
-    @property
-    def errors(self) -> np.ndarray:
-        "Regression: truth less prediction"
-        return self.y.to_numpy(float) - self.predictions["prediction"].to_numpy(float)
+# %% ../notebooks/04_evaluation.ipynb #7ff33f4a
+@patch(as_prop=True)
+def truth(self: Judged) -> np.ndarray:
+    "Binary: True where the row is positive"
+    return (self.y.astype(str) == self.positive).to_numpy()
 
 
+@patch(as_prop=True)
+def score(self: Judged) -> np.ndarray:
+    "Binary: the probability of the positive class"
+    return self.predictions[f"p_{self.positive}"].to_numpy(float)
+
+
+@patch(as_prop=True)
+def flagged(self: Judged) -> np.ndarray:
+    "Binary: True where the model decides for the positive class"
+    return (self.predictions["prediction"].astype(str) == self.positive).to_numpy()
+
+
+@patch(as_prop=True)
+def right(self: Judged) -> np.ndarray:
+    "Classes: True where the label is right"
+    return (self.predictions["prediction"].astype(str) == self.y.astype(str)).to_numpy()
+
+
+@patch(as_prop=True)
+def errors(self: Judged) -> np.ndarray:
+    "Regression: truth less prediction"
+    return self.y.to_numpy(float) - self.predictions["prediction"].to_numpy(float)
+
+# %% ../notebooks/04_evaluation.ipynb #9d40ccf0
 def used_columns(
     model: object,  # TabularModel
 ) -> list[str]:
@@ -249,7 +259,7 @@ def compressed(
     few[f"p_{positive}"] = np.bincount(cell, weights=p) / np.bincount(cell)
     return y.iloc[first], few, cell
 
-
+# %% ../notebooks/04_evaluation.ipynb #aee19b2e
 def prepared(
     metric: Metric,  # what to compute
     y: pd.Series,  # true values
@@ -264,7 +274,7 @@ def prepared(
     value = metric.prepare(labels, few, positive)
     return lambda w: value(np.bincount(cell, weights=w, minlength=len(few)))
 
-
+# %% ../notebooks/04_evaluation.ipynb #4ee73a1d
 def compare(
     j: Judged,  # the holdout
     n: int = 1000,  # resamples for the headline metric; a fifth for the others
@@ -314,7 +324,7 @@ _GOAL = {
     "": "No goal was set.",
 }
 
-
+# %% ../notebooks/04_evaluation.ipynb #44479d34
 def answer_sentence(
     found: dict,  # from `compare`, the headline's part
     metric: Metric,  # names it
@@ -410,7 +420,7 @@ def meaning(
         return multiclass_sentence(j.y, j.predictions["prediction"], j.before["prediction"], j.things)
     return regression_sentence(j.errors, j.y.to_numpy(float) - j.before["prediction"].to_numpy(float), j.unit)
 
-
+# %% ../notebooks/04_evaluation.ipynb #069e2a0e
 def show_meaning(
     stage: Stage,  # where it is shown
     j: Judged,  # the holdout
@@ -486,7 +496,7 @@ def show_decision(
         formats=formats,
     )
 
-
+# %% ../notebooks/04_evaluation.ipynb #f2f4b64b
 def show_ranking(
     stage: Stage,  # where it is shown
     j: Judged,  # the holdout, binary
@@ -517,7 +527,7 @@ def show_ranking(
         f"among {plural(len(truth), 'row')}.",
     )  # fmt: skip
 
-# %% ../notebooks/04_evaluation.ipynb #f2f4b64b
+# %% ../notebooks/04_evaluation.ipynb #f0b35633
 def show_classes(
     stage: Stage,  # where it is shown
     j: Judged,  # the holdout, multiclass
@@ -550,7 +560,7 @@ def show_classes(
         shown, "All classes, the most frequent first.", formats={"recall": "percent", "precision": "percent"}
     )
 
-
+# %% ../notebooks/04_evaluation.ipynb #c5d4e265
 def show_errors(
     stage: Stage,  # where it is shown
     j: Judged,  # the holdout, regression
@@ -612,7 +622,7 @@ def show_calibration(
         f"Brier score {fmt(fit['brier'])}. {plural(len(p), 'row')}.",
     )
 
-
+# %% ../notebooks/04_evaluation.ipynb #c3743473
 def show_ranges(
     stage: Stage,  # where it is shown
     j: Judged,  # the holdout, regression
@@ -697,7 +707,7 @@ def periods_figure(
     ax.legend(ncols=2, loc="best")
     return fig
 
-
+# %% ../notebooks/04_evaluation.ipynb #ddc5bb41
 def show_time(
     stage: Stage,  # where it is shown
     j: Judged,  # the holdout
@@ -773,7 +783,7 @@ def telling_rows(
             picked[name] = int(np.where(mask, sure, -1).argmax())
     return picked
 
-
+# %% ../notebooks/04_evaluation.ipynb #c68f7fbc
 def explain_holdout(
     j: Judged,  # the holdout
 ) -> tuple[Explanation, Explanation, dict[str, int]]:  # of a sample, of the telling rows, and their positions
@@ -783,7 +793,7 @@ def explain_holdout(
     both = [j.features.iloc[explained_rows(j)], j.features.iloc[list(picked.values())]]
     return *(explain(j.model, rows, background, j.unit, j.study.seed) for rows in both), picked
 
-# %% ../notebooks/04_evaluation.ipynb #c68f7fbc
+# %% ../notebooks/04_evaluation.ipynb #8f885041
 def show_importance(
     stage: Stage,  # where it is shown
     j: Judged,  # the holdout
@@ -821,7 +831,7 @@ def show_importance(
             "What it looks at",
         )
 
-
+# %% ../notebooks/04_evaluation.ipynb #3e6e8866
 def show_rows(
     stage: Stage,  # where it is shown
     j: Judged,  # the holdout
@@ -873,7 +883,7 @@ def slice_columns(
     )
     return ranked[:most]
 
-
+# %% ../notebooks/04_evaluation.ipynb #278ae71b
 def row_losses(
     j: Judged,  # the holdout
 ) -> tuple[np.ndarray, np.ndarray, str]:  # of the model, of the baseline; what it is
@@ -894,7 +904,7 @@ def row_losses(
         out.append(-np.log(np.clip(np.where(codes < 0, 0.0, p), 1e-3, 1)))
     return *out, "log loss"
 
-# %% ../notebooks/04_evaluation.ipynb #278ae71b
+# %% ../notebooks/04_evaluation.ipynb #f0f02c99
 def show_slices(
     stage: Stage,  # where it is shown
     j: Judged,  # the holdout
@@ -938,7 +948,7 @@ def show_slices(
         table, "Where the baseline's is high too, the rows are hard for anyone.", formats={"share": "percent"}
     )
 
-
+# %% ../notebooks/04_evaluation.ipynb #6e86331b
 def show_leanings(
     stage: Stage,  # where it is shown
     j: Judged,  # the holdout, binary or regression
@@ -1057,7 +1067,7 @@ def latencies(
 def _seconds(s: float) -> str:
     return fmt(1000 * s, 0 if s >= 0.01 else 1, "ms") if s < 1 else fmt(s, 1, "s")
 
-
+# %% ../notebooks/04_evaluation.ipynb #97e5b386
 def show_speed(
     stage: Stage,  # where it is shown
     j: Judged,  # the holdout
@@ -1096,7 +1106,7 @@ def same_again(
     text = f"Read again from its file, and written and read once more, the model gives {plural(len(part), 'row')} "
     return same, text + ("the same predictions, bit for bit." if same else "other predictions.")
 
-
+# %% ../notebooks/04_evaluation.ipynb #55e7549e
 def alone(
     j: Judged,  # the holdout
     rows: int = 20,  # rows tried
@@ -1144,7 +1154,7 @@ def check_answer(
             "The holdout",
         )
 
-
+# %% ../notebooks/04_evaluation.ipynb #632e028b
 def tell_headline(
     stage: Stage,  # where it is recorded
     j: Judged,  # the holdout

@@ -152,7 +152,7 @@ def model_output(
     p = predictions[[f"p_{c}" for c in _outputs(model)]].to_numpy(float)
     return _logit(p) if len(model.classes) == 2 else p
 
-
+# %% ../../notebooks/models/03_explain.ipynb #eb1718a8
 def _exact(model: object, X: pd.DataFrame, background: pd.DataFrame) -> tuple | None:
     "Contributions by encoded column, base, unit and method, where the estimator allows it"
     estimator = model.estimator
@@ -174,7 +174,7 @@ def _exact(model: object, X: pd.DataFrame, background: pd.DataFrame) -> tuple | 
         )
     return None
 
-
+# %% ../../notebooks/models/03_explain.ipynb #4f594d9e
 def explain(
     model: object,  # TabularModel, fitted
     X: pd.DataFrame,  # features of the rows to explain
@@ -201,7 +201,7 @@ def explain(
     )
     return _checked(model, e)
 
-# %% ../../notebooks/models/03_explain.ipynb #eb1718a8
+# %% ../../notebooks/models/03_explain.ipynb #74674fa2
 def _assembled(
     model: object, X: pd.DataFrame, values: np.ndarray, base: np.ndarray, unit: str, method: str
 ) -> Explanation | None:
@@ -234,7 +234,7 @@ def _all_classes(model: object, values: np.ndarray, base: np.ndarray) -> tuple[n
     full[:, :, model.present], start[model.present] = values, base
     return full, start
 
-
+# %% ../../notebooks/models/03_explain.ipynb #2f144b56
 def _checked(model: object, e: Explanation) -> Explanation:
     "Note how far base plus contributions are from the model's own predictions"
     own = model_output(model, e.features)
@@ -315,7 +315,7 @@ def _category_panel(ax: plt.Axes, x: pd.Series, v: np.ndarray, limits: tuple[flo
     ax.set(xlim=limits, ylim=(-0.6, len(order) - 0.4), xlabel="contribution")
     ax.axvline(0, color=PALETTE["grey"], lw=0.8)
 
-
+# %% ../../notebooks/models/03_explain.ipynb #2118818f
 def dependence_figure(
     e: Explanation,  # of many rows
     top: int = 6,  # features shown
@@ -365,7 +365,7 @@ def _value_text(value: object) -> str:
         else short(value, 20)
     )
 
-
+# %% ../../notebooks/models/03_explain.ipynb #871bfc1e
 def in_probability(
     e: Explanation,  # gives the unit
     x: float,  # base, or base plus contributions
@@ -379,7 +379,7 @@ def in_probability(
         else fmt(x, 2 if e.unit == "log-odds" else None, "" if e.unit == "log-odds" else e.unit)
     )
 
-
+# %% ../../notebooks/models/03_explain.ipynb #f8570020
 def rows_figure(
     e: Explanation,  # holds the rows
     picked: dict[str, tuple[int, int]],  # title: position of the row, position of the output

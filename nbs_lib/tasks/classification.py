@@ -261,7 +261,7 @@ def ranking(
     out["pr"] = _banded(grid[1:], (recall, precision), (many[0], many[2]))
     return out
 
-
+# %% ../../notebooks/tasks/01_classification.ipynb #b86cbf91
 def _banded(grid: np.ndarray, curve: tuple, many: tuple) -> pd.DataFrame:
     "A curve and the band of its resamples on one grid"
     start = 0.0 if curve[1][0] < curve[1][-1] else curve[1][0]
@@ -342,7 +342,7 @@ def _logistic(x: np.ndarray, y: np.ndarray, codes: np.ndarray) -> tuple[np.ndarr
     bread, g = np.linalg.inv(information), len(scores)
     return beta, bread @ (scores.T @ scores) @ bread * g / max(g - 1, 1)
 
-
+# %% ../../notebooks/tasks/01_classification.ipynb #d3a44f1c
 def calibration_fit(
     truth: np.ndarray,  # True where it happened
     p: np.ndarray,  # the probability that was predicted

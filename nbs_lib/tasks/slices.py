@@ -34,7 +34,7 @@ def _edge(x: float) -> str:
 
 Cut = tuple[np.ndarray, list[str]]  # the part of each row as a number, and the parts' names
 
-
+# %% ../../notebooks/tasks/03_slices.ipynb #6f1294f3
 def _cut_numbers(x: np.ndarray, parts: int) -> Cut:
     "Few distinct numbers as they are, many as ranges; a very frequent one stands alone; NaN is -1"
     codes, known = np.full(len(x), -1), np.isfinite(x)
@@ -52,7 +52,7 @@ def _cut_numbers(x: np.ndarray, parts: int) -> Cut:
     names = [f"{_edge(a)} to {_edge(b)}" for a, b in zip(inner, inner[1:], strict=False)]
     return codes, [f"below {_edge(inner[0])}", *names, f"{_edge(inner[-1])} or more"]
 
-
+# %% ../../notebooks/tasks/03_slices.ipynb #56e04612
 def _cut_texts(values: pd.Series, top: int) -> Cut:
     "The most frequent values, and all others together; missing is -1"
     codes, found = pd.factorize(values)
@@ -111,7 +111,7 @@ def _cells(loss: np.ndarray, cell: np.ndarray, group: np.ndarray | None) -> pd.D
     return pd.DataFrame({"rows": rows.astype(int), "value": inside, "rest": outside, "difference": inside - outside,
                          "error": np.sqrt(np.maximum(variance, 0)), "df": df})  # fmt: skip
 
-
+# %% ../../notebooks/tasks/03_slices.ipynb #2079e391
 def _clustered(
     loss: np.ndarray,
     cell: np.ndarray,
@@ -175,7 +175,7 @@ def try_slices(
         found.append(table[(table["rows"] >= min_rows) & (table["rows"] <= most) & table["df"].notna()])
     return _tested(pd.concat(found, ignore_index=True) if found else pd.DataFrame(), two_sided)
 
-
+# %% ../../notebooks/tasks/03_slices.ipynb #e5ebae1a
 def _tested(table: pd.DataFrame, two_sided: bool) -> pd.DataFrame:
     "P values, corrected for the number of slices, and intervals"
     columns = ["members", "rows", "value", "rest", "difference", "low", "high", "p", "p_adjusted"]
@@ -209,7 +209,7 @@ def in_slice(
     "The rows of a slice"
     return np.all([cuts[c][0] == cuts[c][1].index(part) for c, part in members], axis=0)
 
-
+# %% ../../notebooks/tasks/03_slices.ipynb #9557c83f
 def weak_slices(
     cuts: dict[str, Cut],  # from `cut_all`
     tried: pd.DataFrame,  # from `try_slices`
@@ -294,7 +294,7 @@ def group_rates(
             rows.append((label, name, *rate, int(pick.sum()), bool(pick.sum() >= ENOUGH)))
     return pd.DataFrame(rows, columns=["group", "measure", "value", "low", "high", "rows", "enough"])
 
-
+# %% ../../notebooks/tasks/03_slices.ipynb #d1d17b63
 def _group_labels(group: pd.Series) -> pd.Series:
     "The groups of a sensitive attribute; numbers as ranges"
     parts = parts_of(group)
