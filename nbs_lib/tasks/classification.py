@@ -202,7 +202,10 @@ def cost_figure(
     at = np.clip(curve["threshold"].replace(np.inf, 1.0), 0, 1)
     fig, ax = plt.subplots(figsize=(WIDTH["column"], 2.9))
     ax.plot(at, cost, color=PALETTE["accent"], drawstyle="steps-pre")
-    for value, name in [(cost.iloc[0], "flagging nobody"), (cost.iloc[-1], "flagging everybody")]:
+    references = [(cost.iloc[0], "flagging nobody"), (cost.iloc[-1], "flagging everybody")]
+    if abs(cost.iloc[0] - cost.iloc[-1]) < 0.08 * cost.max():
+        references = [((cost.iloc[0] + cost.iloc[-1]) / 2, "flagging nobody, or everybody")]
+    for value, name in references:
         ax.axhline(value, color=PALETTE["grey"], lw=1, ls=(0, (4, 3)))
         ax.annotate(name, (1, value), xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points",
                     ha="right", color=PALETTE["grey"], fontsize=8.5)  # fmt: skip
