@@ -20,7 +20,8 @@ STAGES = ["01_exploration", "02_features", "03_modeling", "04_evaluation"]
 
 def numbers(record: dict) -> dict:
     "The numbers of a stage's record, without those that measure time"
-    return {k: v for k, v in record["metrics"].items() if not re.search("second|latency|_ms", k)}
+    kept = {k: v for k, v in record["metrics"].items() if not re.search("second|latency|_ms", k)}
+    return {k: {n: x for n, x in v.items() if n != "seconds"} for k, v in kept.items()}
 
 
 def manifest(root: Path, study: str = "wine", version: str = "v001") -> dict:
