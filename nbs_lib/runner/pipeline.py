@@ -68,6 +68,8 @@ class Kernel:
         client = self.manager.client(session=Session(key=self.manager.session.key))
         client.start_channels(shell=True, iopub=False, stdin=False, hb=False, control=False)
         code = f"import importlib as _i\nfor _m in {_IMPORTS[stage].split()!r}:\n    _i.import_module(_m)\ndel _i, _m"
+        # nbclient waits for messages and watches the kernel in one loop: a blocking client would stop the watching
+        self.manager.client_class = "jupyter_client.asynchronous.AsyncKernelClient"
         self._client = client
         self._tell(code)
 
