@@ -149,6 +149,10 @@ def run(
     manifest = run_study(name, set_ or [], hush if quiet else progress.say, hush if quiet else progress.tick)
     progress.say(summary_text(manifest))
 
+# %% ../notebooks/90_cli.ipynb #576848f5
+def _often(times: int) -> str:
+    return "once" if times == 1 else f"{times:,} times"
+
 
 def summary_text(
     manifest: dict,  # of a version
@@ -167,7 +171,7 @@ def summary_text(
         )
         lines += [f"  {head[k]}" for k in ("verdict", "sentence") if head.get(k)]
     holdout = manifest.get("holdout", {})
-    lines.append(f"  {tally(manifest['checks'])}; holdout opened {holdout.get('openings', 0)} times")
+    lines.append(f"  {tally(manifest['checks'])}; holdout opened {_often(holdout.get('openings', 0))}")
     lines.append(f"  {relative(folder('reports') / manifest['study'] / manifest['version'] / 'index.html')}")
     return "\n".join(lines)
 

@@ -39,6 +39,7 @@ from .core.study import Study
 # %% ../notebooks/04_evaluation.ipynb #2a09471a
 from nbs_lib.models.explain import (
     Explanation,
+    affordable_rows,
     dependence_figure,
     explain,
     importance_figure,
@@ -380,18 +381,12 @@ def metrics_table(
 
 # %% ../notebooks/04_evaluation.ipynb #1a6b7e46
 def promised(
-    study: Study,  # metric, target, seed
-    train: pd.DataFrame,  # with the truth
-    oof: pd.DataFrame,  # out-of-fold predictions of the chosen model
-    positive: str | None = None,  # binary: the class asked about
-) -> tuple[float, float, float]:  # value, low, high
-    "The cross-validated score with its interval"
-    metric, rows = get_metric(study), train.loc[oof.index]
-    y, (groups, _) = rows[study.target], dependence(rows, study)
-    small = compressed(y, oof, positive) if positive and len(rows) > 10_000 else None
-    value = prepared(metric, y, oof, positive, small)
-    many = [value(w) for w in resample_weights(len(rows), 200, study.seed, groups)]
-    return metric.score(y, oof, positive=positive), *_middle(many)
+    record: dict,  # of modeling
+    metric: Metric,  # the headline's
+) -> tuple[float, float, float]:  # mean over the folds, low, high; nan where modeling has none
+    "The cross-validated score as modeling reported it"
+    found = record["metrics"][f"cv_{metric.name}"]
+    return tuple(np.nan if found[k] is None else found[k] for k in ("value", "low", "high"))
 
 
 def promise_sentence(
@@ -748,7 +743,10 @@ def explained_rows(
     j: Judged,  # the holdout
 ) -> np.ndarray:  # positions, ascending
     "Which rows the explanation is made from: spread evenly over the holdout"
-    n = min(len(j.frame), j.study.evaluation.explain_rows)
+    wanted = j.study.evaluation.explain_rows
+    if "explain_rows" not in j.study.evaluation.model_fields_set:
+        wanted = min(wanted, affordable_rows(j.model) or wanted)
+    n = min(len(j.frame), wanted)
     return np.unique(np.linspace(0, len(j.frame) - 1, n).astype(int))
 
 

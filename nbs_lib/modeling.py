@@ -6,9 +6,9 @@
 __all__ = ['SIZES', 'NOT_COMPARABLE', 'folds_table', 'folds_finding', 'cv_evidence', 'enter_baselines', 'score_text', 'number',
            'baseline_finding', 'enter', 'read_regression', 'regression_finding', 'regression_figure', 'show_regression',
            'tuning_finding', 'tuning_figure', 'show_tuning', 'leaderboard', 'board_view', 'leaderboard_figure',
-           'lead_sentence', 'curve_part', 'learning_curve', 'Verdict', 'curve_verdict', 'curve_figure', 'show_curves',
-           'calibration_sentence', 'rule_sentence', 'rule_figure', 'decide', 'final_model', 'model_finding',
-           'final_baseline', 'cv_frame']
+           'lead_sentence', 'curve_part', 'whole_size', 'learning_curve', 'Verdict', 'curve_verdict', 'curve_figure',
+           'show_curves', 'calibration_sentence', 'rule_sentence', 'rule_figure', 'decide', 'final_model',
+           'model_finding', 'final_baseline', 'cv_frame']
 
 # %% ../notebooks/03_modeling.ipynb #cd8e58f4
 import warnings
@@ -31,7 +31,7 @@ from nbs_lib.core.show import (
 )
 from .core.splits import moment_text, units
 from .models.bundle import Baseline, TabularModel
-from .models.candidates import CANDIDATES, FewFeatures, choose_candidates
+from .models.candidates import CANDIDATES, FewFeatures, choose_candidates, make_estimator
 from .models.coefficients import Regression, regress
 from .models.decision import Calibration, Rule, apply_rule, choose_calibration, choose_rule
 from nbs_lib.models.selection import (
@@ -451,6 +451,17 @@ def curve_part(
     return train[np.isin(unit, order[: max(int(len(order) * share), 1)])]
 
 # %% ../notebooks/03_modeling.ipynb #bac74e3c
+def whole_size(
+    contest: Contest,  # rows and folds
+    entry: Entry,  # the chosen candidate
+) -> dict:  # its parameters
+    "Parameters with as many trees as on all rows, so that the curve shows what rows do and nothing else"
+    rows = len(contest.pairs[-1][0])
+    estimator = make_estimator(entry.name, contest.study, rows, len(contest.classes), dict(entry.params))
+    trees = {"n_estimators": estimator.n_estimators} if hasattr(estimator, "n_estimators") else {}
+    return {**entry.params, **trees}
+
+
 def learning_curve(
     contest: Contest,  # rows and folds
     entry: Entry,  # the chosen candidate
@@ -459,7 +470,8 @@ def learning_curve(
     "The chosen candidate fitted on growing parts of each fold's training rows"
     rows, metric = [], contest.metric
     most_folds = min(most_folds, 2) if len(contest.frame) > 20_000 else most_folds
-    make = lambda X: make_model(CANDIDATES[entry.name], contest.study, X, contest.classes, entry.params)
+    params = whole_size(contest, entry)
+    make = lambda X: make_model(CANDIDATES[entry.name], contest.study, X, contest.classes, params)
     for k in range(max(len(contest.pairs) - most_folds, 0), len(contest.pairs)):
         train, judged = contest.pairs[k]
         for share in SIZES:

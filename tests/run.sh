@@ -20,6 +20,5 @@ diff -r -x __pycache__ notebooks "$copy/notebooks" && diff -r -x __pycache__ nbs
 step nbdev-test
 nbdev-test notebooks --skip-file-re '^0[1-9]_(exploration|features|modeling|evaluation)' --n-workers 2
 
-# the slow ones (faults, JupyterLab in a browser): pytest -m slow
 step pytest
-pytest -m "not slow"
+pytest

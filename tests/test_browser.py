@@ -12,7 +12,7 @@ import pytest
 from conftest import BIN, browser_path, environment, make_project
 from test_run import numbers, own_notebooks
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")

@@ -192,7 +192,6 @@ def test_it_is_quick_and_light():
     assert out.strip() == "[]"
 
 
-@pytest.mark.slow
 def test_ten_thousand_columns(check):
     rng = np.random.default_rng(2)
     wide = pd.concat([table(), pd.DataFrame(rng.integers(0, 9, (N, 10_000))).add_prefix("x")], axis=1)

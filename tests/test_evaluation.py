@@ -293,7 +293,6 @@ def ev_output(model, X):
     return model_output(model, X)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_forests_are_explained_exactly(task):
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor

@@ -205,7 +205,6 @@ def test_real_tables_of_others(explore):
         )
 
 
-@pytest.mark.slow
 def test_ten_thousand_columns(explore):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(200, 10_000)), columns=[f"w{i}" for i in range(10_000)])
@@ -225,7 +224,6 @@ def test_a_hundred_thousand_categories(explore):
     assert abs(scores["key"] - 0.5) < 0.02 and len(got.html) < 2_000_000
 
 
-@pytest.mark.slow
 def test_three_hundred_thousand_rows_are_quick(explore):
     rng = np.random.default_rng(0)
     frame = make(300_000)

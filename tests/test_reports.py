@@ -11,7 +11,7 @@ import nbformat
 import pytest
 import report_samples as samples
 
-from nbs_lib.core.record import STAGES
+from nbs_lib.core.settings import STAGES
 from nbs_lib.runner.reports import (
     ReportExporter,
     over_budget,

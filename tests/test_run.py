@@ -131,7 +131,6 @@ def test_a_second_run_gives_the_same_numbers_and_says_what_changed(wine):
     assert [json.loads(line)["run"] for line in ledger] == ["v001", "v002"]
 
 
-@pytest.mark.slow
 def test_the_saved_model_takes_raw_rows_in_a_fresh_process(wine):
     code = """
 import pandas as pd, sys
@@ -186,7 +185,6 @@ def left_behind(project: Path) -> list[str]:
     return [p.relative_to(project).as_posix() for p in found]
 
 
-@pytest.mark.slow
 def test_a_failing_cell_is_named_and_leaves_no_version(project):
     break_stage(project, "print('so far so good')\n1 / 0")
     done = nbs(project, "run", "wine")
@@ -201,7 +199,6 @@ def test_a_failing_cell_is_named_and_leaves_no_version(project):
     assert "so far so good" in kept.read_text()
 
 
-@pytest.mark.slow
 def test_a_killed_kernel_is_told_and_leaves_no_version(project):
     break_stage(project, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     done = nbs(project, "run", "wine")
@@ -209,7 +206,6 @@ def test_a_killed_kernel_is_told_and_leaves_no_version(project):
     assert left_behind(project) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_nothing_and_no_process(number, project):
     break_stage(project, "import time\ntime.sleep(300)")
@@ -233,7 +229,6 @@ def test_an_interrupted_run_leaves_nothing_and_no_process(number, project):
     assert running == ""
 
 
-@pytest.mark.slow
 def test_two_runs_at_once_get_two_versions(project):
     processes = [
         subprocess.Popen([BIN / "nbs", "run", "wine", "-q"], cwd=project, env=environment(project))
@@ -241,6 +236,8 @@ def test_two_runs_at_once_get_two_versions(project):
     ]
     assert [p.wait(600) for p in processes] == [0, 0]
     a, b = manifest(project, version="v001"), manifest(project, version="v002")
+    openings = [m["headline"].pop("openings") for m in (a, b)]
+    assert sorted(openings) == [1, 2], "each opening of the holdout is counted"
     assert a["headline"] == b["headline"]
 
 

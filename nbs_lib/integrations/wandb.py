@@ -6,6 +6,7 @@
 __all__ = ['WandbTracker', 'summary_of', 'figures_of']
 
 # %% ../../notebooks/integrations/00_wandb.ipynb #6151e162
+import contextlib
 import json
 import os
 import subprocess
@@ -42,6 +43,10 @@ class WandbTracker:
             cwd=project_root(),
             start_new_session=True,
         )
+        with contextlib.suppress(OSError, AttributeError):
+            os.setpriority(
+                os.PRIO_PROCESS, self._child.pid, 10
+            )  # importing it must not hold up the first stage
         threading.Thread(target=self._listen, daemon=True).start()
         self._send(
             start={

@@ -338,7 +338,7 @@ def _forest(study: Study, rows: int, classes: int, params: dict, extra: bool = F
         "bootstrap": True,
         "max_samples": min(rows, 6000),
         "max_leaf_nodes": int(np.clip(200_000 // classes, 50, 6000)) if classes > 2 else None,
-        "n_jobs": 1 if rows < 10_000 else 2,
+        "n_jobs": 1 if rows < 2_000 else 2,
         "random_state": study.seed,
     }
     return getattr(ensemble, kind)(**{**common, **params})

@@ -28,8 +28,7 @@ from nbconvert.exporters import HTMLExporter
 from nbconvert.exporters.templateexporter import TemplateExporter
 
 import nbs_assets
-from ..core.record import STAGES
-from ..core.settings import number_setting
+from ..core.settings import STAGES, number_setting
 from ..core.show import DASH, digits_for, fmt, plain, plural, safe, table_html, visible
 
 # %% ../../notebooks/runner/03_reports.ipynb #10a29aa0
