@@ -65,7 +65,9 @@ def run_all(page) -> None:
         item.wait_for(state="visible", timeout=20_000)
         item.click()
         try:
-            page.locator(".jp-InputPrompt").filter(has_text=re.compile(r"\[[*\d]+\]")).first.wait_for(timeout=6_000)
+            page.locator(".jp-InputPrompt").filter(has_text=re.compile(r"\[[*\d]+\]")).first.wait_for(
+                timeout=6_000
+            )
             return
         except page_timeout():
             page.keyboard.press("Escape")
