@@ -6,6 +6,7 @@
 __all__ = ['SMOOTH', 'OURS', 'THEIRS', 'answer', 'Baseline', 'TabularModel', 'calibrate', 'trusted', 'save_model', 'load_model']
 
 # %% ../../notebooks/models/02_bundle.ipynb #83e8a85f
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -312,10 +313,14 @@ def save_model(
 def load_model(
     path: str | Path,  # as `save_model` wrote it
 ) -> object:  # the model, ready to predict
-    "Read a model; a file that asks for types outside `trusted` is refused"
+    "Read a model; a damaged file, or one that asks for types outside `trusted`, is refused"
     import skops.io
 
-    unknown = sorted(set(skops.io.get_untrusted_types(file=path)) - set(trusted()))
+    try:
+        asked = skops.io.get_untrusted_types(file=path)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as e:
+        raise NbsError(f"{relative(path)}: is no whole model file ({e}); run the study again") from None
+    unknown = sorted(set(asked) - set(trusted()))
     if unknown:
         raise NbsError(
             f"{relative(path)}: the file asks for types that are not trusted: {', '.join(unknown[:5])}; it is not loaded"

@@ -372,7 +372,12 @@ def _neighbours(study: Study, rows: int, classes: int, params: dict) -> object:
     from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
     make = KNeighborsClassifier if classes else KNeighborsRegressor
-    return make(**{"n_neighbors": int(np.clip(np.sqrt(rows) / 3, 3, 25)), "weights": "distance", **params})
+    near = {
+        "n_neighbors": int(np.clip(np.sqrt(rows) / 3, 3, 25)),
+        "weights": "distance",
+        "algorithm": "brute",
+    }
+    return make(**{**near, **params})
 
 
 _MAKE = {
