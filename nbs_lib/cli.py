@@ -104,7 +104,7 @@ def _from_root(path: str) -> str:
     here = Path(path).expanduser()
     return relative(here if here.is_absolute() else Path.cwd() / here)
 
-
+# %% ../notebooks/90_cli.ipynb #ca702f59
 @app.command()
 def check(
     name: _Name,
@@ -204,7 +204,7 @@ def list_studies():
     for row in rows:
         print("  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip())
 
-
+# %% ../notebooks/90_cli.ipynb #fbaae68d
 @app.command()
 def show(name: _Name, version: _Version = None):
     "Show a version's headline, checklist, metrics and what changed."

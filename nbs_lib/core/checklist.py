@@ -22,7 +22,7 @@ class Check:
     question: str
     why: str
 
-
+# %% ../../notebooks/core/05_checklist.ipynb #a04fe349
 _ITEMS = {
     "Before training": [
         (

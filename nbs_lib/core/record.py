@@ -98,7 +98,7 @@ def _save(value: object, stem: Path) -> tuple[Path, dict]:
     sys.modules[module].save_model(value, path)
     return path, {"type": "model", "module": module}
 
-
+# %% ../../notebooks/core/04_record.ipynb #32dc541d
 def _load(path: Path, how: dict) -> object:
     "Read one artifact as it was stored"
     if how["type"] == "frame":
@@ -147,7 +147,7 @@ class Stage:
     def __repr__(self) -> str:
         return f"Stage({self.name!r}, study={self.study.name!r}, run={self.run!r})"
 
-
+# %% ../../notebooks/core/04_record.ipynb #cd6850fe
 def open_stage(
     name: str,  # one of `STAGES`
     study: str,  # the notebook's parameter
@@ -295,7 +295,7 @@ def ledger_file(
     "Where the openings of a study's holdouts are written down"
     return folder("reports") / study / "holdout.jsonl"
 
-
+# %% ../../notebooks/core/04_record.ipynb #30e239ad
 def openings(
     study: str,  # its name
     fingerprint: str,  # of the sealed rows

@@ -89,7 +89,7 @@ class SplitSpec(_Part):
 
 Duration = Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*(s|min|h|d|D|W)$")]
 
-
+# %% ../../notebooks/core/01_study.ipynb #f2bb92c3
 class HistorySpec(_Part):
     "One feature that looks back: a statistic of earlier events of the same entity"
 
@@ -165,7 +165,7 @@ class ColumnContract(_Part):
     max_missing: Annotated[float, Field(ge=0, le=1)] | None = None  # a share
     unique: bool = False
 
-
+# %% ../../notebooks/core/01_study.ipynb #fe801589
 class ContractSpec(_Part):
     "What the table must obey; a breach stops nothing, it is shown and fails a check"
 
@@ -192,7 +192,7 @@ class Waiver(_Part):
 Task = Literal["binary", "multiclass", "regression"]
 Kind = Literal["number", "bool", "category", "date", "text", "id"]
 
-
+# %% ../../notebooks/core/01_study.ipynb #7f193521
 class Study(_Part):
     "One question about one table"
 
@@ -412,7 +412,7 @@ def make_study(
         more = f"\n  and {len(errors) - 5} more" if len(errors) > 5 else ""
         raise NbsError(f"{where or name}: " + "\n  ".join(errors[:5]) + more) from None
 
-
+# %% ../../notebooks/core/01_study.ipynb #fb9c9176
 def study_names() -> list[str]:  # sorted
     "The studies that have a config"
     return sorted(p.stem for p in folder("configs").glob("*.yaml"))

@@ -99,7 +99,7 @@ def _dense(encoded: object) -> np.ndarray:
     encoded = encoded.toarray() if hasattr(encoded, "toarray") else encoded
     return np.asarray(encoded, float)
 
-
+# %% ../../notebooks/models/03_explain.ipynb #dd9e0bbc
 def _by_feature(values: np.ndarray, owner: np.ndarray, n: int) -> np.ndarray:
     "Encoded columns' contributions added up to their features'"
     out = np.zeros((values.shape[0], n, values.shape[2]))

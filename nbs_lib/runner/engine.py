@@ -55,7 +55,7 @@ def _announce(nb_man: object, on_cell: Callable[[int, int], None]) -> None:
 
     nb_man.cell_start = cell_start
 
-
+# %% ../../notebooks/runner/02_engine.ipynb #38a8097b
 class NbsEngine:
     "The engine `nbs`, as papermill's registry wants it"
 

@@ -35,7 +35,7 @@ _IMPORTS = {
     "evaluation": "pandas matplotlib.pyplot pyarrow.parquet scipy.stats sklearn.metrics sklearn.compose lightgbm skops.io shap",
 }
 
-
+# %% ../../notebooks/runner/05_pipeline.ipynb #206cc6e2
 class Kernel:
     "A kernel for one stage, started and importing before it is needed"
 
@@ -124,7 +124,7 @@ def notebook_path(
         raise NbsError(f"{relative(folder('notebooks'))}: there is no notebook 0N_{stage}.ipynb")
     return found[0]
 
-
+# %% ../../notebooks/runner/05_pipeline.ipynb #c0498ceb
 def execute_stage(
     run: Run,  # the run
     stage: str,  # which stage
@@ -165,7 +165,7 @@ def execute_stage(
     run.timings[stage] = round(time.perf_counter() - began, 2)
     return output
 
-
+# %% ../../notebooks/runner/05_pipeline.ipynb #ed230e10
 def _headings_by_cell(cells: list[dict]) -> list[str]:
     "For each cell of a notebook file, the heading that it stands under"
     headings, heading = [], ""
@@ -221,7 +221,7 @@ def _attempt(run: Run, stage: str, kernel: Kernel) -> Path:
             f"stage {stage}: {what}\n  what was done is kept in {relative(_keep(run, stage))}"
         ) from None
 
-
+# %% ../../notebooks/runner/05_pipeline.ipynb #4b209251
 def _keep(run: Run, stage: str) -> Path:
     "Move the notebook of a failed stage out of the version that will not be"
     kept = project_root() / ".nbs" / "failed" / f"{run.study.name}-{run.version}" / notebook_path(stage).name
@@ -264,7 +264,7 @@ def check(
 
     return check_study(study, read_table(study))
 
-
+# %% ../../notebooks/runner/05_pipeline.ipynb #5317cb54
 def _build(run: Run, first: Kernel, changes: list[str]) -> dict:
     "Execute, render, compare and publish"
     from nbs_lib.runner import reports, versions
@@ -309,7 +309,7 @@ def _weigh(run: Run, over_budget: Callable[[str, str], str | None]) -> None:
         if problem := over_budget(path.read_text(encoding="utf-8"), path.name):
             run.say(f"  note: {problem}")
 
-
+# %% ../../notebooks/runner/05_pipeline.ipynb #61b94c0e
 def refresh_index() -> Path:  # reports/index.html
     "Write the page that lists all studies and versions"
     from nbs_lib.core.record import write_atomically
@@ -342,7 +342,7 @@ def tracking(
     finally:
         tracker.close()
 
-
+# %% ../../notebooks/runner/05_pipeline.ipynb #3ecedf33
 class NoTracker:
     "What stands in for a tracker when tracking is off: the manifest itself"
 

@@ -113,7 +113,7 @@ def _stage_entry(record: dict) -> dict:
     )
     return {k: record[k] for k in keys}
 
-
+# %% ../../notebooks/runner/04_versions.ipynb #b8e5e2f3
 def make_manifest(
     study: Study,  # as it was run
     version: str,  # "v003"
@@ -185,7 +185,7 @@ def code_changes(
     a, b = modules(old), modules(new)
     return sorted(n for n in a.keys() & b.keys() if a[n] != b[n])
 
-
+# %% ../../notebooks/runner/04_versions.ipynb #1ec53dce
 def _difference(old: dict, new: dict) -> dict | None:
     "The headline's change with its 95 % interval; the interval only where both judged the same rows"
     a, b = old["headline"], new["headline"]
@@ -269,7 +269,7 @@ def read_manifest(
     except ValueError:
         raise NbsError(f"{relative(file)}: is damaged (not valid JSON); run the study again") from None
 
-
+# %% ../../notebooks/runner/04_versions.ipynb #7c68e328
 def all_manifests(
     study: str | None = None,  # of one study, or of all
 ) -> list[dict]:  # by study, oldest first; damaged ones are left out
