@@ -1020,7 +1020,7 @@ def show_groups(
         stage.finding(text)
         return text, None
     bad = unfair(j, gap, judged_by)
-    worst = mine.loc[mine["gap"].idxmax()]
+    worst = (bad if len(bad) else mine).nlargest(1, "gap").iloc[0]
     size = fmt_interval(*worst[["gap", "low", "high"]], j.unit if not j.model.classes else "")
     certain = "beyond chance" if worst["low"] > 0 else "within chance"
     text = f"{name}: {worst['measure']} differs by {size} between {short(worst['highest'])} and {short(worst['lowest'])}, {certain}."

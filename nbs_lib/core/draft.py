@@ -233,7 +233,8 @@ def as_plain(
         if draft[key]:
             config[key] = draft[key]
     if title := _title(draft["target"]):
-        config["title"] = title
+        plain = draft["task"] != "binary" or draft["positive"].lower() in _TRUTH_WORDS
+        config["title"] = title if plain else f"{say(draft['positive'])} {title}"[:60]
     by = (
         "time"
         if draft["time"]

@@ -793,7 +793,11 @@ def _engine(parsed: Any, shown: str) -> tuple[Any, list[Path]]:
     try:
         return create_engine(parsed), []
     except ImportError as e:
-        hint = "; pip install 'nbs[postgres]'" if parsed.get_backend_name() == "postgresql" else ""
+        hint = (
+            "; install it: uv pip install 'psycopg[binary]'"
+            if parsed.get_backend_name() == "postgresql"
+            else ""
+        )
         raise NbsError(f"data: url: {shown}: the driver {e.name!r} is not installed{hint}") from None
     except (NoSuchModuleError, ArgumentError):
         raise NbsError(f"data: url: {shown}: SQLAlchemy knows no such kind of database") from None

@@ -214,7 +214,7 @@ def cost_figure(
     ax.annotate(
         f"model's threshold {threshold:.2g}",
         (threshold, chosen),
-        xytext=(6, 9),
+        xytext=(6, -15 if chosen > 0.2 * cost.max() else 9),
         textcoords="offset points",
         fontsize=8.5,
     )
@@ -260,15 +260,14 @@ def ranking(
     for name, value, drawn in zip(("auc", "ap"), _areas(recall, fall, precision), _areas(*many), strict=True):
         out[name] = (float(value), *(float(v) for v in np.nanquantile(drawn, [0.025, 0.975])))
     grid = np.linspace(0, 1, 101)
-    out["roc"] = _banded(grid, (fall, recall), (many[1], many[0]))
+    out["roc"] = _banded(grid, (fall, recall), (many[1], many[0]), 0.0)
     out["pr"] = _banded(grid[1:], (recall, precision), (many[0], many[2]))
     return out
 
 # %% ../../notebooks/tasks/01_classification.ipynb #b86cbf91
-def _banded(grid: np.ndarray, curve: tuple, many: tuple) -> pd.DataFrame:
+def _banded(grid: np.ndarray, curve: tuple, many: tuple, start: float | None = None) -> pd.DataFrame:
     "A curve and the band of its resamples on one grid"
-    start = 0.0 if curve[1][0] < curve[1][-1] else curve[1][0]
-    at = lambda x, y: np.interp(grid, np.r_[0, x], np.r_[start if start == 0 else y[0], y])
+    at = lambda x, y: np.interp(grid, np.r_[0, x], np.r_[y[0] if start is None else start, y])
     drawn = np.array(
         [at(x, y) for x, y in zip(*many, strict=True) if not np.isnan(x).any() and not np.isnan(y).any()]
     )
@@ -433,8 +432,8 @@ def calibration_figure(
     ax.vlines(table["predicted"], table["low"], table["high"], color=PALETTE["accent"], lw=2, alpha=0.7)
     ax.plot(table["predicted"], table["observed"], "o", color=PALETTE["accent"])
     ax.set(ylabel=what, ylim=(0, top), xlim=(0, min(1.0, max(top, float(np.quantile(p, 0.995))))))
-    ax.annotate("predictions right", (0.8 * top, 0.8 * top), xytext=(8, -14), textcoords="offset points",
-                ha="left", fontsize=8.5, color=PALETTE["grey"])  # fmt: skip
+    ax.annotate("predictions right", (0.93 * top, 0.93 * top), xytext=(-6, 2), textcoords="offset points",
+                ha="right", fontsize=8.5, color=PALETTE["grey"])  # fmt: skip
     below.hist(p, bins=np.linspace(0, ax.get_xlim()[1], 41), color=FAINT)
     below.set(xlabel="predicted probability", ylabel="rows")
     below.grid(False)

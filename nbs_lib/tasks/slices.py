@@ -43,11 +43,12 @@ def _cut_numbers(x: np.ndarray, parts: int) -> Cut:
         codes[known] = inverse
         return codes, [_edge(v) for v in distinct]
     usual = distinct[counts.argmax()]
-    if counts.max() > 0.4 * len(x):
+    if parts > 2 and counts.max() > 0.4 * known.sum():
         codes, names = _cut_numbers(np.where(x == usual, np.nan, x), parts - 1)
         codes[x == usual] = len(names)
         return codes, [f"{n} (not {_edge(usual)})" for n in names] + [_edge(usual)]
     inner = np.unique(np.quantile(x[known], np.linspace(0, 1, parts + 1)))[1:-1]
+    inner = inner if len(inner) else distinct[[len(distinct) // 2]]
     codes[known] = np.searchsorted(inner, x[known], side="right")
     names = [f"{_edge(a)} to {_edge(b)}" for a, b in zip(inner, inner[1:], strict=False)]
     return codes, [f"below {_edge(inner[0])}", *names, f"{_edge(inner[-1])} or more"]
