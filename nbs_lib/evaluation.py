@@ -569,7 +569,7 @@ def show_errors(
     stage.figure(
         errors_figure(y, predicted, error_bins(y, predicted, groups=j.groups), name),
         f"Truth and error against the prediction: bias {fmt_interval(*shape['bias'], j.unit)}",
-        f"Black: mean error in bins of equally many rows, with 95 % interval. Lines: the range of eight in ten errors. {plural(len(y), 'row')}"
+        f"Dots: mean error in bins of equally many rows, with 95 % interval. Lines: the range of eight in ten errors. {plural(len(y), 'row')}"
         f"{'; the outermost 0.1 % on each side are not drawn' if len(y) > 500 else ''}.",
     )
     columns = [

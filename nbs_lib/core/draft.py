@@ -203,7 +203,11 @@ def _title(name: str) -> str:
 def _question(draft: Draft) -> str:
     title = _title(draft["target"]) or "the target"
     if draft["task"] != "binary":
-        return f"Which {title} is it?" if draft["task"] == "multiclass" else f"How large is {title}?"
+        return (
+            f"{title[0].upper()}{title[1:]}: which one?"
+            if draft["task"] == "multiclass"
+            else f"{title[0].upper()}{title[1:]}: how large?"
+        )
     if draft["positive"].lower() in _TRUTH_WORDS:
         return f"{title[0].upper()}{title[1:]}: yes or no?"
     other = [v for v in draft.table.frame[draft["target"]].dropna().unique() if v != draft["positive"]]

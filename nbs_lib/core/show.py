@@ -474,12 +474,15 @@ def _raw_svg(fig: Any) -> str:
 
 # %% ../../notebooks/core/00a_show.ipynb #6d77fee8
 def _heavy_marks(fig: Any) -> list[Any]:
-    "The artists that make a figure large"
+    "The artists that make a figure large; lines and dots that explain them stay, and keep their colours in the dark"
     from matplotlib.collections import Collection
     from matplotlib.lines import Line2D
 
     marks = [m for ax in fig.axes for m in ax.get_children() if isinstance(m, (Collection, Line2D))]
-    return [m for m in marks if m.get_alpha() != 0]
+    size = lambda m: (
+        len(m.get_xdata()) if isinstance(m, Line2D) else max(len(m.get_offsets()), len(m.get_paths()))
+    )
+    return [m for m in marks if m.get_alpha() != 0 and size(m) > 150]
 
 
 def _slim(svg: str) -> str:
