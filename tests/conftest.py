@@ -39,6 +39,12 @@ def nbs(root: Path, *args: str, timeout: float = 600, **more: str) -> subprocess
     )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    "With several processes the longest file has to begin first; with one, the fast ones do"
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.path.name != "test_run.py")
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     return make_project(tmp_path / "project")

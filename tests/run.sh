@@ -21,4 +21,4 @@ step nbdev-test
 nbdev-test notebooks --skip-file-re '^0[1-9]_(exploration|features|modeling|evaluation)' --n-workers 2
 
 step pytest
-pytest
+pytest -n auto --maxprocesses 4 --dist loadfile

@@ -1,5 +1,6 @@
 "In a real browser: JupyterLab runs a stage and shows its figures, with the numbers of `nbs run`."
 
+import contextlib
 import json
 import re
 import subprocess
@@ -51,8 +52,9 @@ def wait_for_server(log: Path) -> str:
     while time.time() < deadline:
         if found := re.search(r"http://127\.0\.0\.1:(\d+)/lab", log.read_text()):
             address = f"http://127.0.0.1:{found[1]}"
-            urllib.request.urlopen(f"{address}/api?token=secret", timeout=20).read()
-            return address
+            with contextlib.suppress(OSError):  # the log names the address a moment before it answers
+                urllib.request.urlopen(f"{address}/api?token=secret", timeout=20).read()
+                return address
         time.sleep(0.3)
     raise AssertionError(log.read_text()[-2000:])
 
