@@ -31,7 +31,9 @@ def answer(
         at = classes.index(positive)
         chosen = np.where(probabilities[:, at] >= threshold, at, 1 - at)
     else:
-        chosen = (probabilities * (1.0 if weights is None else np.asarray(weights))).argmax(axis=1)
+        weighted = probabilities * (1.0 if weights is None else np.asarray(weights))
+        best = weighted >= weighted.max(axis=1, keepdims=True) * (1 - 1e-9)
+        chosen = np.where(best, probabilities, -1.0).argmax(axis=1)  # of equals the most frequent
     labels = np.asarray(classes, object)[chosen] if len(index) else np.array([], object)
     frame = pd.DataFrame(probabilities, index=index, columns=[f"p_{c}" for c in classes])
     frame.insert(0, "prediction", pd.Series(labels, index=index, dtype="str"))
