@@ -61,15 +61,16 @@ def wait_for_server(log: Path) -> str:
 
 def run_all(page) -> None:
     "Run All Cells; JupyterLab drops the command while it is still restoring the page, so ask until a cell has run"
+    prompt = page.locator(".jp-InputPrompt").filter(has_text=re.compile(r"\[[*\d]+\]"))
     for _ in range(10):
+        if dialog := page.locator(".jp-Dialog").all_inner_texts():
+            raise AssertionError(f"JupyterLab asks: {dialog}")
         page.get_by_role("menuitem", name="Run", exact=True).click()
         item = page.get_by_role("menuitem", name="Run All Cells", exact=True)
         item.wait_for(state="visible", timeout=20_000)
         item.click()
         try:
-            page.locator(".jp-InputPrompt").filter(has_text=re.compile(r"\[[*\d]+\]")).first.wait_for(
-                timeout=6_000
-            )
+            prompt.first.wait_for(timeout=6_000)
             return
         except page_timeout():
             page.keyboard.press("Escape")

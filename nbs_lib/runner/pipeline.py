@@ -46,13 +46,12 @@ class Kernel:
         # sockets in a private folder: no port to race for, nothing to eavesdrop on
         self._folder = tempfile.mkdtemp(prefix="nbs-")
         self.manager = KernelManager(
-            kernel_name="python3", transport="ipc", connection_file=f"{self._folder}/k.json"
+            kernel_name="nbs", transport="ipc", connection_file=f"{self._folder}/k.json"
         )
         self.manager.kernel_spec.argv[0] = sys.executable
         # the warm-up's output goes nowhere: it belongs to no cell
         null = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        # threads that wait for each other sleep: the next kernel's imports need the core that they would spin on
-        env = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "NBS_ROOT": str(project_root())}
+        env = {**os.environ, "NBS_ROOT": str(project_root())}
         self.manager.start_kernel(env=env, cwd=str(project_root()), **null)
         # a session of its own: two clients with one identity would get each other's replies
         client = self.manager.client(session=Session(key=self.manager.session.key))
@@ -151,7 +150,7 @@ def execute_stage(
             str(output),
             parameters={"study": run.study.name},
             engine_name="nbs",
-            kernel_name="python3",
+            kernel_name="nbs",
             progress_bar=False,
             cwd=str(project_root()),
             autosave_cell_every=30,
@@ -177,26 +176,26 @@ def _headings_by_cell(cells: list[dict]) -> list[str]:
     return headings
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #1c6f0b9e
-AHEAD = 2  # kernels that import while a stage runs: the short first stages would wait for modeling's
+AHEAD = 2  # kernels started while a stage runs: ordinary ones have much to import
 
 
 def run_stages(
     run: Run,  # the run
-    first: Kernel,  # the first stage's, started ahead
+    first: Future,  # the first stage's kernel, being started
     render: Callable[[str, Path], None],  # makes a stage's page from its executed notebook
 ) -> None:
     "Execute all stages and render their pages beside the next stage"
     stages = list(STAGES)
-    kernels: dict[str, Kernel] = {}
-    with ThreadPoolExecutor(1) as background:
+    kernels: dict[str, Future] = {}
+    with ThreadPoolExecutor(1) as background, ThreadPoolExecutor(1) as starter:
         try:
             pages: list[Future] = []
             kernels[stages[0]] = first
             for i, stage in enumerate(stages):
                 for ahead in stages[i + 1 : i + 1 + AHEAD]:
                     if ahead not in kernels:
-                        kernels[ahead] = Kernel(ahead)
-                done = _attempt(run, stage, kernels.pop(stage))
+                        kernels[ahead] = starter.submit(Kernel, ahead)
+                done = _attempt(run, stage, kernels.pop(stage).result())
                 pages.append(background.submit(render, stage, done))
                 run.say(f"  {stage:<12} {run.timings[stage]:5.1f} s")
             run.tick("  rendering the last page")
@@ -204,7 +203,13 @@ def run_stages(
                 page.result()
         finally:
             for kernel in kernels.values():
-                kernel.stop()
+                _stop(kernel)
+
+
+def _stop(kernel: Future) -> None:
+    "Stop a kernel that is being started or has been"
+    if not kernel.cancel() and not kernel.exception():
+        kernel.result().stop()
 
 
 def _attempt(run: Run, stage: str, kernel: Kernel) -> Path:
@@ -240,12 +245,14 @@ def run_study(
 ) -> dict:  # the manifest of the new version
     "Make a new version of a study"
     began = time.perf_counter()
+    # jsonschema, which papermill imports, would build a grammar for two seconds, for a format that no notebook uses
+    sys.modules.setdefault("rfc3987_syntax", None)
     study = load_study(name, changes or [])
     say(f"{name}: {study.question}")
     tick("  checking the study against its table")
     with contextlib.ExitStack() as cleanup:
-        first = Kernel(next(iter(STAGES)))
-        cleanup.callback(first.stop)
+        first = cleanup.enter_context(ThreadPoolExecutor(1)).submit(Kernel, next(iter(STAGES)))
+        cleanup.callback(_stop, first)
         check(study)
         from nbs_lib.runner import versions
 
@@ -265,7 +272,7 @@ def check(
     return check_study(study, read_table(study))
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #5317cb54
-def _build(run: Run, first: Kernel, changes: list[str]) -> dict:
+def _build(run: Run, first: Future, changes: list[str]) -> dict:
     "Execute, render, compare and publish"
     from nbs_lib.runner import reports, versions
 

@@ -1,0 +1,310 @@
+"Warm kernels behave as ordinary ones do, and whatever happens to the warm process, nobody is left without a kernel"
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from conftest import BIN
+from jupyter_client.manager import KernelManager
+
+from nbs_lib.runner import warm
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux only")
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    "A folder for sockets with a short path; the warm processes in it are ended afterwards"
+    folder = Path(tempfile.mkdtemp(prefix="nbsw"))
+    yield folder
+    for pid in servers(folder):
+        os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def settings(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(place))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(place))
+    monkeypatch.setenv("NBS_EXECUTION_PRELOAD", "ipykernel.kernelapp ipykernel.ipkernel numpy colorsys")
+    monkeypatch.setenv("NBS_EXECUTION_WARM", "on")
+
+
+def servers(folder: Path) -> list[int]:
+    "The warm processes that listen in a folder"
+    found = subprocess.run(["pgrep", "-f", f"forkserver.py {folder}"], capture_output=True, text=True).stdout
+    return [
+        int(pid) for pid in found.split() if Path(f"/proc/{pid}/comm").read_text().strip() != "nbs-kernel"
+    ]
+
+
+class Kernel:
+    "A kernel that evaluates expressions"
+
+    def __init__(self, name: str = "nbs", **options: object):
+        self.manager = KernelManager(kernel_name=name)
+        self.manager.start_kernel(**options)
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=90)
+
+    def __enter__(self) -> "Kernel":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.stop_channels()
+        if self.manager.has_kernel:
+            self.manager.shutdown_kernel(now=True)
+
+    @property
+    def process(self) -> object:
+        return self.manager.provisioner.process
+
+    def run(self, code: str, timeout: float = 90) -> str:
+        "What a cell prints"
+        said = []
+        hook = lambda m: said.append(m["content"].get("text") or m["content"].get("ename", ""))
+        self.client.execute_interactive(code, timeout=timeout, output_hook=hook, store_history=False)
+        return "".join(said).strip()
+
+    def ask(self, expression: str) -> object:
+        "The value of an expression"
+        return eval(self.run(f"print(repr({expression}))"))
+
+
+def gone(pid: int, seconds: float = 20) -> bool:
+    "Whether a process ends in time; a zombie has ended"
+    deadline = time.time() + seconds
+    while time.time() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except FileNotFoundError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_libraries_are_there_and_the_project_is_not():
+    with Kernel() as kernel:
+        assert isinstance(kernel.process, warm.ForkedProcess)
+        assert kernel.ask("[m in __import__('sys').modules for m in ('numpy', 'colorsys', 'nbs_lib')]") == [
+            True,
+            True,
+            False,
+        ]
+        assert kernel.manager.transport == "ipc"
+
+
+def test_what_a_child_inherits_is_taken_over(tmp_path):
+    out = tmp_path / "out.txt"
+    with out.open("w") as file:
+        env = {**os.environ, "NBS_ROOT": str(tmp_path), "TZ": "Asia/Tokyo"}
+        before = os.umask(0o027)
+        try:
+            kernel = Kernel(cwd=str(tmp_path), env=env, stdout=file, stderr=file)
+        finally:
+            os.umask(before)
+        with kernel:
+            assert kernel.ask("__import__('os').getcwd()") == str(tmp_path)
+            assert kernel.ask("__import__('os').environ['NBS_ROOT']") == str(tmp_path)
+            assert kernel.ask("__import__('time').strftime('%z')") == "+0900"
+            assert kernel.ask("oct(__import__('os').umask(0))") == "0o27"
+            assert kernel.ask("__import__('os').getpgid(0) == __import__('os').getpid()")
+            kernel.run("import os; os.write(1, b'straight to the stream'); None")
+    assert "straight to the stream" in out.read_text()
+
+
+def test_limits_are_the_clients(tmp_path):
+    code = f"""
+import resource, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, 300))
+from test_warm import Kernel
+with Kernel() as kernel:
+    print(type(kernel.process).__name__, kernel.ask("__import__('resource').getrlimit(7)"))
+"""
+    done = subprocess.run([BIN / "python", "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip().endswith("ForkedProcess (200, 300)"), done.stderr[-2000:]
+
+
+def test_random_states_differ():
+    code = (
+        "(__import__('random').random(), __import__('numpy').random.random(), __import__('uuid').uuid4().hex)"
+    )
+    with Kernel() as one, Kernel() as two:
+        assert all(a != b for a, b in zip(one.ask(code), two.ask(code), strict=True))
+        seeded = "(__import__('numpy').random.seed(3), __import__('numpy').random.random())"
+        assert one.ask(seeded) == two.ask(seeded)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("import os; os._exit(7)", 7),
+        ("import os; os.kill(os.getpid(), 9)", -9),
+        ("import os; os.kill(os.getpid(), 11)", -11),
+    ],
+)
+def test_exit_codes(code, expected):
+    with Kernel() as kernel:
+        process = kernel.process
+        assert process.poll() is None
+        kernel.client.execute(code)
+        assert process.wait(20) == expected and process.poll() == expected
+        assert not kernel.manager.is_alive()
+
+
+def test_interrupt_and_restart():
+    with Kernel() as kernel:
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(kernel.run, "import time\nfor _ in range(600): time.sleep(0.1)")
+            time.sleep(1.5)
+            kernel.manager.interrupt_kernel()
+            assert answer.result(30) == "KeyboardInterrupt"
+        first = kernel.ask("__import__('os').getpid()")
+        kernel.manager.restart_kernel(now=True)
+        kernel.client.wait_for_ready(timeout=60)
+        assert kernel.ask("__import__('os').getpid()") != first and gone(first)
+        assert isinstance(kernel.process, warm.ForkedProcess)
+
+
+def test_a_shutdown_leaves_nothing():
+    with Kernel() as kernel:
+        pid = kernel.process.pid
+        child = kernel.ask("__import__('subprocess').Popen(['sleep', '300']).pid")
+    assert gone(pid) and gone(child)
+
+
+def test_a_kernel_ends_with_its_client(tmp_path):
+    code = f"""
+import os, sys, time
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_warm import Kernel
+print(Kernel().process.pid, flush=True)
+time.sleep(300)
+"""
+    client = subprocess.Popen([BIN / "python", "-c", code], stdout=subprocess.PIPE, text=True)
+    pid = int(client.stdout.readline())
+    client.kill()
+    client.wait()
+    assert gone(pid)
+
+
+def test_a_killed_warm_process_takes_no_kernel_along(place):
+    with Kernel() as kernel:
+        for pid in servers(place):
+            os.kill(pid, signal.SIGKILL)
+            assert gone(pid)
+        assert kernel.ask("1 + 1") == 2 and kernel.process.poll() is None
+        with Kernel() as other:
+            assert isinstance(other.process, warm.ForkedProcess) and other.ask("2 + 2") == 4
+        process = kernel.process
+        process.kill()
+        assert process.wait(20) == -9
+
+
+def test_a_warm_process_ends_after_idling(place, monkeypatch):
+    monkeypatch.setenv("NBS_EXECUTION_WARM_IDLE", "1")
+    monkeypatch.setenv("NBS_EXECUTION_PRELOAD", "ipykernel.kernelapp")
+    before = set(servers(place))
+    with Kernel() as kernel:
+        mine = (set(servers(place)) - before).pop()
+        time.sleep(2)
+        assert kernel.ask("1") == 1 and not gone(mine, 0.1), "it stays while a kernel lives"
+    assert gone(mine)
+    with Kernel() as kernel:
+        assert isinstance(kernel.process, warm.ForkedProcess)
+
+
+def test_another_environment_gets_another_warm_process(place):
+    with Kernel() as one, Kernel(env={**os.environ, "OMP_NUM_THREADS": "1"}) as two:
+        assert one.ask("__import__('os').getppid()") != two.ask("__import__('os').getppid()")
+
+
+def test_sixteen_at_once():
+    with ThreadPoolExecutor(16) as pool:
+        kernels = list(pool.map(lambda _: Kernel(), range(16)))
+    pids = {k.ask("__import__('os').getpid()") for k in kernels}
+    for kernel in kernels:
+        kernel.__exit__()
+    assert len(pids) == 16
+
+
+def test_a_library_that_cannot_be_imported_is_left_out(monkeypatch):
+    monkeypatch.setenv("NBS_EXECUTION_PRELOAD", "ipykernel.kernelapp no_such_library")
+    with Kernel() as kernel:
+        assert isinstance(kernel.process, warm.ForkedProcess) and kernel.ask("3") == 3
+
+
+def test_switched_off_or_impossible_an_ordinary_kernel_starts(monkeypatch, tmp_path):
+    monkeypatch.setenv("NBS_EXECUTION_WARM", "off")
+    with Kernel() as kernel:
+        assert isinstance(kernel.process, subprocess.Popen) and kernel.ask("1") == 1
+    monkeypatch.setenv("NBS_EXECUTION_WARM", "on")
+    trap = tmp_path / f"nbs-{os.getuid()}"
+    trap.mkdir()
+    trap.chmod(0o777)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with pytest.raises(warm.NotWarm, match="not a private folder"):
+        warm.socket_folder("x")
+    with Kernel() as kernel:
+        assert isinstance(kernel.process, subprocess.Popen) and kernel.ask("1") == 1
+
+
+def test_only_the_same_user_is_served(place):
+    if os.getuid():
+        pytest.skip("needs root to become somebody else")
+    with Kernel():
+        socket_file = next(place.glob(f"nbs-{os.getuid()}/*/s"))
+        opened = [socket_file.parent, socket_file.parent.parent, place]
+        modes = [p.stat().st_mode for p in opened]
+        for p in (*opened, socket_file):
+            p.chmod(0o777)  # the folder is not the only guard
+        code = f"""
+import os, socket
+os.setuid(65534)
+s = socket.socket(socket.AF_UNIX); s.settimeout(20); s.connect({str(socket_file)!r})
+print(s.recv(1) == b"")
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        for p, mode in zip(opened, modes, strict=True):
+            p.chmod(mode)
+        assert done.stdout.strip() == "True", done.stderr
+
+
+COMPUTE = """
+import hashlib, json, matplotlib, matplotlib.pyplot as plt, numpy as np, io
+import duckdb, lightgbm, pandas as pd
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+rng = np.random.default_rng(0)
+X = rng.normal(size=(4000, 20)); y = (X[:, 0] + rng.normal(size=4000) > 0).astype(int)
+found = [np.linalg.svd(X @ X.T[:, :300])[1][:5].tolist()]
+for model in (LogisticRegression(), RandomForestClassifier(20, n_jobs=2, random_state=0), HistGradientBoostingClassifier(random_state=0),
+              lightgbm.LGBMClassifier(n_estimators=20, n_jobs=2, deterministic=True, force_row_wise=True, verbose=-1)):
+    found.append(model.fit(X, y).predict_proba(X[:5])[:, 1].tolist())
+frame = pd.DataFrame(X[:, :2], columns=["a", "b"])
+found.append(duckdb.sql("select sum(a) s, avg(b) m from frame").fetchall())
+fig, ax = plt.subplots(); ax.plot(X[:50, 0]); fig.savefig(io.BytesIO()); plt.close(fig)
+print(repr(hashlib.sha256(json.dumps(found).encode()).hexdigest()))
+"""
+
+
+def test_libraries_compute_the_same_as_in_an_ordinary_kernel(monkeypatch):
+    monkeypatch.setenv("NBS_EXECUTION_PRELOAD", warm.PRELOAD)
+    with Kernel() as forked, Kernel() as again:
+        values = [forked.run(COMPUTE).splitlines()[-1], again.run(COMPUTE).splitlines()[-1]]
+        assert isinstance(forked.process, warm.ForkedProcess)
+    with Kernel("python3") as ordinary:
+        values.append(ordinary.run(COMPUTE).splitlines()[-1])
+    assert len(set(values)) == 1 and len(values[0]) == 66
