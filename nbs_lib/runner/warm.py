@@ -29,7 +29,9 @@ from ..core.settings import NbsError, number_setting, setting
 
 # %% ../../notebooks/runner/01_warm.ipynb #61a5b04d
 PRELOAD = (
-    "ipykernel.kernelapp ipykernel.ipkernel matplotlib_inline.backend_inline numpy pandas pyarrow.parquet duckdb "
+    "ipykernel.kernelapp ipykernel.ipkernel ipykernel.debugger IPython.core.completerlib IPython.core.oinspect "
+    "IPython.core.logger IPython.extensions.storemagic tornado.platform.asyncio tornado.queues encodings.idna "
+    "matplotlib_inline.backend_inline numpy pandas pyarrow.parquet duckdb "
     "scipy.stats scipy.sparse matplotlib.pyplot pydantic fastcore.basics sklearn.ensemble sklearn.linear_model "
     "sklearn.compose sklearn.preprocessing sklearn.metrics lightgbm optuna skops.io statsmodels.api "
     "statsmodels.genmod.generalized_linear_model shap"
@@ -258,6 +260,12 @@ class WarmProvisioner(LocalProvisioner):
                 os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
                 km.connection_file, km.transport, km.ip = file, "ipc", place
         return await super().pre_launch(**kwargs)
+
+    async def wait(self) -> int | None:
+        "Wait for the end of the kernel, without looking again and again"
+        if isinstance(self.process, ForkedProcess):
+            await asyncio.to_thread(self.process.wait)
+        return await super().wait()
 
     async def launch_kernel(
         self,
