@@ -5,11 +5,11 @@ STAMP := .venv/.installed
 STUDY ?= flights
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help report test lab check clean lock bench
+.PHONY: help report test lab check clean lock bench bench-execution
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/ /' | awk '{printf "  make %-8s", $$1; $$1=""; print $$0}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/ /' | awk '{printf "  make %-16s", $$1; $$1=""; print $$0}'
 
 # The environment is made anew whenever the lock file or the metadata changes.
 $(STAMP): requirements.lock requirements-uv.lock pyproject.toml
@@ -32,6 +32,9 @@ lab: $(STAMP)  ## open JupyterLab on the notebooks
 
 bench: $(STAMP)  ## measure speed and memory (tests/benchmarks)
 	@for f in tests/benchmarks/bench_*.py; do echo "== $$f"; $(BIN)/python $$f; done
+
+bench-execution: $(STAMP)  ## measure what kernels cost, against plain papermill
+	@$(BIN)/python tests/benchmarks/bench_execution.py
 
 lock:  ## bring the lock files up to date with pyproject.toml (needs the set-up environment)
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev pyproject.toml -o requirements.lock
