@@ -308,3 +308,76 @@ def test_libraries_compute_the_same_as_in_an_ordinary_kernel(monkeypatch):
     with Kernel("python3") as ordinary:
         values.append(ordinary.run(COMPUTE).splitlines()[-1])
     assert len(set(values)) == 1 and len(values[0]) == 66
+
+
+def test_a_client_that_gives_up_gets_no_kernel_later(place, monkeypatch, tmp_path):
+    (tmp_path / "slow_library.py").write_text("import time; time.sleep(3)")
+    monkeypatch.setenv("NBS_EXECUTION_PRELOAD", "slow_library ipykernel.kernelapp")
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH') or tmp_path}"}
+    cmd = [sys.executable, "-m", "ipykernel_launcher", "-f", str(tmp_path / "kernel.json")]
+    with pytest.raises(warm.NotWarm):
+        warm.fork_kernel(cmd, env, str(tmp_path), timeout=0.5)
+    process = warm.fork_kernel(cmd[:-1] + [str(tmp_path / "other.json")], env, str(tmp_path))
+    time.sleep(1)
+    assert not (tmp_path / "kernel.json").exists()
+    process.kill()
+    assert process.wait(20) == -9
+
+
+def test_nonsense_does_not_end_the_warm_process(place):
+    import socket
+
+    from nbs_lib.runner.forkserver import send
+
+    with Kernel() as kernel:
+        parent = kernel.ask("__import__('os').getppid()")
+        path = next(
+            p for p in place.glob("nbs-*/*/s") if f"{p.parent}" in Path(f"/proc/{parent}/cmdline").read_text()
+        )
+        for message in (5, None, "args", ["args"], {"args": []}):
+            with socket.socket(socket.AF_UNIX) as conn:
+                conn.connect(str(path))
+                send(conn, message, (0, 1, 2) if message != {"args": []} else ())
+        with socket.socket(socket.AF_UNIX) as conn:
+            conn.connect(str(path))
+            conn.sendall(b"\xff\xff\xff\xff{")
+        with Kernel() as other:
+            assert other.ask("__import__('os').getppid()") == parent
+
+
+def test_high_descriptors_can_be_watched():
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2000:
+        pytest.skip("too few descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2000), hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        cmd = [sys.executable, "-m", "ipykernel_launcher", "-f", "/nowhere/kernel.json"]
+        process = warm.fork_kernel(
+            cmd, dict(os.environ), streams=(None, subprocess.DEVNULL, subprocess.DEVNULL)
+        )
+        assert process.poll() in (None, 1)
+        process.kill()
+        assert process.wait(20) in (-9, 1)
+    finally:
+        for fd in held:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("path", ["", "/opt/mine", "CWD"])
+def test_modules_are_looked_for_where_an_ordinary_kernel_does(path, tmp_path):
+    env = {**os.environ, "PYTHONPATH": path.replace("CWD", str(tmp_path))}
+    found = []
+    for name in ("nbs", "python3"):
+        with Kernel(name, env=env, cwd=str(tmp_path)) as kernel:
+            found.append(kernel.ask("[p for p in __import__('sys').path if 'editable' not in p]"))
+    assert found[0] == found[1]
+
+
+def test_what_cannot_be_passed_on_makes_an_ordinary_kernel():
+    with Kernel(preexec_fn=lambda: os.nice(3)) as kernel:
+        assert isinstance(kernel.process, subprocess.Popen)
+        assert kernel.ask("__import__('os').nice(0)") == os.nice(0) + 3

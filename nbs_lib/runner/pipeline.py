@@ -43,11 +43,19 @@ class Kernel:
         self,
         stage: str,  # one of `STAGES`: decides what is imported
     ):
+        self._client = None
         # sockets in a private folder: no port to race for, nothing to eavesdrop on
         self._folder = tempfile.mkdtemp(prefix="nbs-")
         self.manager = KernelManager(
             kernel_name="nbs", transport="ipc", connection_file=f"{self._folder}/k.json"
         )
+        try:
+            self._start(stage)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(self, stage: str) -> None:
         self.manager.kernel_spec.argv[0] = sys.executable
         # the warm-up's output goes nowhere: it belongs to no cell
         null = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -74,7 +82,8 @@ class Kernel:
 
     def stop(self) -> None:
         "End the kernel at once; more than once does no harm"
-        self._client.stop_channels()
+        if self._client:
+            self._client.stop_channels()
         if self.manager.has_kernel:
             self.manager.shutdown_kernel(now=True)
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -195,15 +204,16 @@ def run_stages(
                 for ahead in stages[i + 1 : i + 1 + AHEAD]:
                     if ahead not in kernels:
                         kernels[ahead] = starter.submit(Kernel, ahead)
-                done = _attempt(run, stage, kernels.pop(stage).result())
+                done = _attempt(run, stage, kernels[stage].result())
                 pages.append(background.submit(render, stage, done))
                 run.say(f"  {stage:<12} {run.timings[stage]:5.1f} s")
             run.tick("  rendering the last page")
             for page in pages:
                 page.result()
         finally:
-            for kernel in kernels.values():
-                _stop(kernel)
+            with contextlib.ExitStack() as all_of_them:
+                for kernel in kernels.values():
+                    all_of_them.callback(_stop, kernel)
 
 
 def _stop(kernel: Future) -> None:

@@ -18,10 +18,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from pathlib import Path
 
+from jupyter_client.localinterfaces import localhost
 from jupyter_client.provisioning import LocalProvisioner
 from jupyter_core.paths import jupyter_runtime_dir
 
@@ -37,9 +39,28 @@ PRELOAD = (
     "statsmodels.genmod.generalized_linear_model shap"
 )
 _READ_AT_IMPORT = tuple(
-    "ARROW_ BLIS_ CUDA DUCKDB GOMP_ HOME KERAS KMP_ LANG LC_ LD_ MALLOC_ MKL_ MPL NUMBA_ NUMEXPR_ OMP_ OPENBLAS_ "
-    "PYTHON SCIPY_ SKLEARN_ TF_ TORCH VIRTUAL_ENV XDG_ XLA_".split()
+    "ARROW_ BLIS_ CUDA DUCKDB GLIBC_ GOMP_ HOME JOBLIB_ KERAS KMP_ LANG LC_ LD_ LOKY_ MALLOC_ MKL_ MPL NPY_ NUMBA_ "
+    "NUMEXPR_ NUMPY_ OMP_ OPENBLAS_ PANDAS_ PYTHON SCIPY_ SKLEARN_ TF_ TORCH VIRTUAL_ENV XDG_CACHE XDG_CONFIG "
+    "XDG_DATA XLA_".split()
 )
+
+
+def _limits() -> list[tuple[int, tuple[int, int]]]:
+    import resource
+
+    kinds = sorted({getattr(resource, n) for n in dir(resource) if n.startswith("RLIMIT_")})
+    return [(kind, resource.getrlimit(kind)) for kind in kinds]
+
+
+def _inherited() -> list:
+    "What a process cannot change any more, or libraries read only once: processors, priority, control group, limits"
+    group = Path("/proc/self/cgroup")
+    return [
+        sorted(os.sched_getaffinity(0)),
+        os.getpriority(os.PRIO_PROCESS, 0),
+        group.read_text() if group.exists() else "",
+        [hard for _, (_, hard) in _limits()],
+    ]
 
 
 def environment_key(
@@ -55,7 +76,7 @@ def environment_key(
                 (e.name, e.stat().st_mtime_ns) for e in entries if e.name.endswith(".dist-info")
             )
     read = {k: v for k, v in sorted(env.items()) if k.startswith(_READ_AT_IMPORT)}
-    known = [python, sys.version, SERVER.read_text(encoding="utf-8"), modules, packages, read]
+    known = [python, sys.version, SERVER.read_text(encoding="utf-8"), modules, packages, read, _inherited()]
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
 
 # %% ../../notebooks/runner/01_warm.ipynb #cbfae7da
@@ -90,13 +111,13 @@ def connect(
     folder = socket_folder(environment_key(python, env, modules))
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(ConnectionRefusedError, FileNotFoundError):
             return _connected(folder)
         (folder / "s").unlink(missing_ok=True)
         process = _start(python, env, folder, modules)
         deadline = time.monotonic() + 20
         while process.poll() is None and time.monotonic() < deadline:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(ConnectionRefusedError, FileNotFoundError):
                 return _connected(folder)
             time.sleep(0.01)
     raise NotWarm(f"it did not start; see {folder / 'log'}")
@@ -104,6 +125,7 @@ def connect(
 
 def _connected(folder: Path) -> socket.socket:
     conn = socket.socket(socket.AF_UNIX)
+    conn.settimeout(20)
     try:
         conn.connect(str(folder / "s"))
     except OSError:
@@ -124,6 +146,13 @@ def _start(python: str, env: dict[str, str], folder: Path, modules: list[str]) -
         )  # fmt: skip
 
 # %% ../../notebooks/runner/01_warm.ipynb #f3b05b40
+def _readable(file: object, seconds: float) -> bool:
+    "Whether there is something to read; `select.select` could not take high descriptors"
+    watched = select.poll()
+    watched.register(file, select.POLLIN)
+    return bool(watched.poll(1000 * seconds))
+
+
 class ForkedProcess:
     "A kernel forked by the warm process, with the interface of `subprocess.Popen`"
 
@@ -134,21 +163,29 @@ class ForkedProcess:
         conn: socket.socket,  # over which it was asked for
         pid: int,  # its number
     ):
-        self.conn, self.pid, self.returncode = conn, pid, None
+        self.conn, self.pid, self.returncode, self._lock = conn, pid, None, threading.Lock()
         self._handle = os.pidfd_open(pid)
+        conn.settimeout(1)
 
     def poll(self) -> int | None:  # None while it runs
         "The exit code; minus the signal that ended it"
-        if self.returncode is None and self.conn and select.select([self.conn], [], [], 0)[0]:
-            from nbs_lib.runner.forkserver import receive
+        with self._lock:
+            if self.returncode is None and self.conn:
+                ended = _readable(self._handle, 0)
+                # once it has ended, the warm process gets a moment to say how
+                if _readable(self.conn, 1 if ended else 0) or ended:
+                    self._read_code()
+            if self.returncode is None and self.conn is None and _readable(self._handle, 0):
+                self.returncode = -signal.SIGKILL  # nobody is left who knows how it ended
+            return self.returncode
 
-            with contextlib.suppress(OSError, EOFError):
-                self.returncode = receive(self.conn)[0]["exit"]
-            self.conn.close()
-            self.conn = None
-        if self.returncode is None and self.conn is None and select.select([self._handle], [], [], 0)[0]:
-            self.returncode = -signal.SIGKILL  # nobody is left who knows how it ended
-        return self.returncode
+    def _read_code(self) -> None:
+        from nbs_lib.runner.forkserver import receive
+
+        with contextlib.suppress(OSError, EOFError):
+            self.returncode = receive(self.conn)[0]["exit"]
+        self.conn.close()
+        self.conn = None
 
     def wait(
         self,
@@ -160,7 +197,7 @@ class ForkedProcess:
             left = 3600 if deadline is None else deadline - time.monotonic()
             if left <= 0:
                 raise subprocess.TimeoutExpired("kernel", timeout)
-            select.select([self.conn or self._handle], [], [], left)
+            _readable(self._handle, left)
         return self.returncode
 
     def send_signal(
@@ -209,38 +246,53 @@ def fork_kernel(
     timeout: float = 120,  # seconds; the first kernel waits for the imports
 ) -> ForkedProcess:
     "Have a kernel made; `NotWarm` where that is not possible"
-    if sys.platform != "linux" or cmd[1:3] != ["-m", "ipykernel_launcher"]:
-        raise NotWarm("only Linux, and only Python's own kernel")
+    _require(cmd, env, cwd)
     from nbs_lib.runner.forkserver import receive, send
 
     try:
         with contextlib.ExitStack() as stack:
             files = _files(list(streams), stack)
-            conn = connect(cmd[0], env)
-            conn.settimeout(timeout)
-            send(conn, _request(cmd, env, cwd, independent), files)
-            return ForkedProcess(conn, receive(conn)[0]["pid"])
+            with contextlib.ExitStack() as failed:
+                conn = failed.enter_context(connect(cmd[0], env))  # closed on failure: then no kernel is made
+                conn.settimeout(timeout)
+                send(conn, _request(cmd, env, cwd, independent), files)
+                process = ForkedProcess(conn, receive(conn)[0]["pid"])
+                failed.pop_all()
+                return process
     except (OSError, EOFError, NbsError) as e:
         raise NotWarm(f"{type(e).__name__}: {e}") from None
 
 
-def _request(cmd: list[str], env: dict[str, str], cwd: str | None, independent: bool) -> dict:
-    import resource
+def _require(cmd: list[str], env: dict[str, str], cwd: str | None) -> None:
+    "Raise `NotWarm` where a copy would not be what an ordinary kernel is"
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+        signal.pidfd_send_signal  # noqa: B018
+    except (OSError, AttributeError):
+        raise NotWarm("this system has no handles of processes") from None
+    if os.path.realpath(os.path.dirname(cmd[0])) != os.path.realpath(os.path.dirname(sys.executable)):
+        raise NotWarm("the kernel is another environment's")
+    if not os.path.isdir(cwd or os.getcwd()):
+        raise NotWarm(f"there is no folder {cwd}")
+    if any(not os.path.isabs(p) for p in (env.get("PYTHONPATH") or "/").split(os.pathsep)):
+        raise NotWarm("PYTHONPATH has relative entries")
 
-    umask = os.umask(0)
-    os.umask(umask)
-    kinds = sorted({getattr(resource, n) for n in dir(resource) if n.startswith("RLIMIT_")})
+
+def _request(cmd: list[str], env: dict[str, str], cwd: str | None, independent: bool) -> dict:
+    status = Path("/proc/self/status").read_text()  # os.umask could only tell by changing it
+    umask = next(line.split()[1] for line in status.splitlines() if line.startswith("Umask:"))
     return {
         "args": cmd[3:],
         "env": {**env, "JPY_PARENT_PID": "1"},
         "cwd": os.path.abspath(cwd or os.getcwd()),
-        "umask": umask,
-        "limits": [(kind, resource.getrlimit(kind)) for kind in kinds],
+        "umask": int(umask, 8),
+        "limits": _limits(),
         "cpus": sorted(os.sched_getaffinity(0)),
         "watch": 0 if independent else os.getpid(),
     }
 
 # %% ../../notebooks/runner/01_warm.ipynb #b02d887f
+_GIVEN = {"stdin", "stdout", "stderr", "env", "cwd", "independent", "extra_arguments", "kernel_id"}
 LONGEST = 100  # bytes of a socket's path; the system's limit is 107
 
 
@@ -253,18 +305,19 @@ class WarmProvisioner(LocalProvisioner):
     ) -> dict:
         "Choose where the kernel listens, then prepare it as usual"
         km = self.parent
-        if km is not None and km.transport == "tcp" and sys.platform != "win32" and not km.shell_port:
+        plain = km is not None and km.transport == "tcp" and not km.shell_port
+        if plain and sys.platform != "win32" and km.ip == localhost():
             file = km.connection_file or f"{jupyter_runtime_dir()}/kernel-{uuid.uuid4()}.json"
             place = f"{os.path.splitext(os.path.abspath(file))[0]}-ipc"
             if len(os.fsencode(place)) < LONGEST:
                 os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-                km.connection_file, km.transport, km.ip = file, "ipc", place
+                km.connection_file, km.transport, km.ip, km.cache_ports = file, "ipc", place, False
         return await super().pre_launch(**kwargs)
 
     async def wait(self) -> int | None:
-        "Wait for the end of the kernel, without looking again and again"
-        if isinstance(self.process, ForkedProcess):
-            await asyncio.to_thread(self.process.wait)
+        "Wait for the end of the kernel; look more often than for ordinary ones, because these end sooner"
+        while isinstance(self.process, ForkedProcess) and self.process.poll() is None:
+            await asyncio.sleep(0.02)
         return await super().wait()
 
     async def launch_kernel(
@@ -273,16 +326,27 @@ class WarmProvisioner(LocalProvisioner):
         **kwargs: object,  # as for `subprocess.Popen`
     ) -> dict:  # how to connect
         "Have the kernel made, or start it"
-        if setting("execution", "warm", "on") != "off":
-            streams = tuple(kwargs.get(k) for k in ("stdin", "stdout", "stderr"))
-            env = dict(kwargs.get("env") or os.environ)
-            rest = (kwargs.get("cwd"), streams, bool(kwargs.get("independent")))
-            try:
-                self.process = await asyncio.to_thread(fork_kernel, cmd, env, *rest)
-            except NotWarm as e:
-                self.log.warning("an ordinary kernel is started, because no warm one can be had: %s", e)
-            else:
+        possible = (
+            sys.platform == "linux" and cmd[1:3] == ["-m", "ipykernel_launcher"] and set(kwargs) <= _GIVEN
+        )
+        try:
+            if possible and setting("execution", "warm", "on") != "off":
+                self.process = await self._fork(cmd, kwargs)
                 self.pid = self.pgid = self.process.pid
                 self.cwd = kwargs.get("cwd")
                 return self.connection_info
+        except (NotWarm, NbsError) as e:
+            self.log.warning("an ordinary kernel is started, because no warm one can be had: %s", e)
         return await super().launch_kernel(cmd, **kwargs)
+
+    async def _fork(self, cmd: list[str], kwargs: dict) -> ForkedProcess:
+        streams = tuple(kwargs.get(k) for k in ("stdin", "stdout", "stderr"))
+        env, independent = dict(kwargs.get("env") or os.environ), bool(kwargs.get("independent"))
+        work = asyncio.get_running_loop().run_in_executor(
+            None, fork_kernel, cmd, env, kwargs.get("cwd"), streams, independent
+        )
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:  # nobody waits any more: what comes is ended
+            work.add_done_callback(lambda done: done.cancelled() or done.exception() or done.result().kill())
+            raise
