@@ -730,7 +730,7 @@ def show_time(
     stage.finding(text + (": more than chance." if moves else ": no more than chance."))
     if moves:
         stage.todo(
-            f"{j.metric.label} moves within the holdout: {fmt(best['value'])} from {best['group']}, {fmt(worst['value'])} from {worst['group']}.",
+            f"{j.metric.label[0].upper()}{j.metric.label[1:]} moves within the holdout: {fmt(best['value'])} from {best['group']}, {fmt(worst['value'])} from {worst['group']}.",
             "Over time",
         )
     stage.figure(

@@ -419,11 +419,11 @@ def lead_sentence(
     lead = difference(contest, entry, baseline, 500)
     clear = bool(lead[1] > 0) or (lead[1] != lead[1] and lead[0] > 0)
     scores = f"{score_text(contest.metric, entry.mean(contest.metric.name))} against {number(baseline.mean(contest.metric.name))} of the baseline ({baseline.label})"
-    how_much = fmt_interval(lead[0], lead[1], lead[2])
+    how_much, name = fmt_interval(lead[0], lead[1], lead[2]), entry.label[0].upper() + entry.label[1:]
     if clear:
-        return True, f"{entry.label} scores {scores}; it is ahead by {how_much}.", lead
+        return True, f"{name} scores {scores}; it is ahead by {how_much}.", lead
     if lead[0] > 0:
-        return False, f"{entry.label} scores {scores}, but the lead of {how_much} may be chance.", lead
+        return False, f"{name} scores {scores}, but the lead of {how_much} may be chance.", lead
     return (
         False,
         f"No candidate beats the baseline: {entry.label} scores {scores}. These features do not predict the target.",
@@ -578,7 +578,7 @@ def _gap_sentence(
     contest: Contest, entry: Entry, trained: float, score: float, share: float, gain: float
 ) -> str:
     pair = f"{number(trained)} on rows it was trained on and {number(score)} on new ones"
-    start = f"{entry.label} scores {contest.metric.label} {pair}"
+    start = f"{entry.label[0].upper()}{entry.label[1:]} scores {contest.metric.label} {pair}"
     if not gain > 0:
         return f"{start}: it has learned nothing that carries over (no better than the constant answer)."
     if entry.name in NOT_COMPARABLE:
