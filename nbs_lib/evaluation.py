@@ -35,6 +35,7 @@ from nbs_lib.core.show import (
     short,
 )
 from .core.study import Study
+from .core.words import first_up
 
 # %% ../notebooks/04_evaluation.ipynb #2a09471a
 from nbs_lib.models.explain import (
@@ -338,7 +339,7 @@ def answer_sentence(
     better, worse = (diff[1] > 0, diff[2] < 0) if metric.greater_is_better else (diff[2] < 0, diff[1] > 0)
     verdict = "better than" if better else "worse than" if worse else "not to be told apart from"
     digits = 3 if abs(base[0]) < 10 else None
-    name = metric.label[0].upper() + metric.label[1:]
+    name = first_up(metric.label)
     text = f"{name} is {fmt_interval(*value, metric.unit)}, {verdict} the baseline's {fmt(base[0], digits)}."
     if goal is None:
         return text + " No goal was set."
@@ -730,7 +731,7 @@ def show_time(
     stage.finding(text + (": more than chance." if moves else ": no more than chance."))
     if moves:
         stage.todo(
-            f"{j.metric.label[0].upper()}{j.metric.label[1:]} moves within the holdout: {fmt(best['value'])} from {best['group']}, {fmt(worst['value'])} from {worst['group']}.",
+            f"{first_up(j.metric.label)} moves within the holdout: {fmt(best['value'])} from {best['group']}, {fmt(worst['value'])} from {worst['group']}.",
             "Over time",
         )
     stage.figure(

@@ -30,6 +30,7 @@ from nbs_lib.core.show import (
     short,
 )
 from .core.splits import moment_text, units
+from .core.words import first_up
 from .models.bundle import Baseline, TabularModel
 from .models.candidates import CANDIDATES, FewFeatures, choose_candidates, make_estimator
 from .models.coefficients import Regression, regress
@@ -248,7 +249,7 @@ def show_regression(
     "The regression's figure, tables and remarks"
     stage.finding(regression_finding(contest, found))
     for text in found.notes if len(found.table) else found.notes[:-1]:
-        stage.note(text[0].upper() + text[1:] + ".")
+        stage.note(first_up(text) + ".")
     if not len(found.table):
         return
     n = len(contest.frame)
@@ -419,7 +420,7 @@ def lead_sentence(
     lead = difference(contest, entry, baseline, 500)
     clear = bool(lead[1] > 0) or (lead[1] != lead[1] and lead[0] > 0)
     scores = f"{score_text(contest.metric, entry.mean(contest.metric.name))} against {number(baseline.mean(contest.metric.name))} of the baseline ({baseline.label})"
-    how_much, name = fmt_interval(lead[0], lead[1], lead[2]), entry.label[0].upper() + entry.label[1:]
+    how_much, name = fmt_interval(lead[0], lead[1], lead[2]), first_up(entry.label)
     if clear:
         return True, f"{name} scores {scores}; it is ahead by {how_much}.", lead
     if lead[0] > 0:
@@ -578,7 +579,7 @@ def _gap_sentence(
     contest: Contest, entry: Entry, trained: float, score: float, share: float, gain: float
 ) -> str:
     pair = f"{number(trained)} on rows it was trained on and {number(score)} on new ones"
-    start = f"{entry.label[0].upper()}{entry.label[1:]} scores {contest.metric.label} {pair}"
+    start = f"{first_up(entry.label)} scores {contest.metric.label} {pair}"
     if not gain > 0:
         return f"{start}: it has learned nothing that carries over (no better than the constant answer)."
     if entry.name in NOT_COMPARABLE:

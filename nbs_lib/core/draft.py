@@ -40,6 +40,7 @@ from .settings import NbsError, folder, project_root, relative
 from .sources import RawTable, read_source
 from .study import DataSpec, check_name, make_study
 from .tables import Table, settle
+from .words import first_up
 
 # %% ../../notebooks/core/07_draft.ipynb #94f1df3d
 _RESERVED = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
@@ -204,12 +205,12 @@ def _question(draft: Draft) -> str:
     title = _title(draft["target"]) or "the target"
     if draft["task"] != "binary":
         return (
-            f"{title[0].upper()}{title[1:]}: which one?"
+            f"{first_up(title)}: which one?"
             if draft["task"] == "multiclass"
-            else f"{title[0].upper()}{title[1:]}: how large?"
+            else f"{first_up(title)}: how large?"
         )
     if draft["positive"].lower() in _TRUTH_WORDS:
-        return f"{title[0].upper()}{title[1:]}: yes or no?"
+        return f"{first_up(title)}: yes or no?"
     other = [v for v in draft.table.frame[draft["target"]].dropna().unique() if v != draft["positive"]]
     return f"Is {title} {say(draft['positive'])} rather than {say(other[0])}?"
 

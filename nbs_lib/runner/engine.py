@@ -19,17 +19,18 @@ def _engine_class() -> type:
         @classmethod
         def execute_managed_notebook(
             cls,
-            nb_man,
-            kernel_name,
-            log_output=False,
-            stdout_file=None,
-            stderr_file=None,
-            start_timeout=60,
-            execution_timeout=None,
-            km=None,
-            on_cell=None,
-            **kwargs,
-        ):
+            nb_man: object,  # papermill's notebook manager
+            kernel_name: str,  # as the notebook or the caller says
+            log_output: bool = False,  # also to the log
+            stdout_file: object | None = None,  # also there
+            stderr_file: object | None = None,  # also there
+            start_timeout: float = 60,  # seconds
+            execution_timeout: float | None = None,  # seconds, for each cell
+            km: object | None = None,  # a kernel manager whose kernel runs already
+            on_cell: Callable[[int, int], None] | None = None,  # told the cell and how many there are
+            **kwargs: object,
+        ) -> object:
+            "Execute the cells, in a kernel that runs already if there is one"
             if on_cell:
                 _announce(nb_man, on_cell)
             options = {
