@@ -9,7 +9,7 @@ __all__ = ['GAP', 'GAP_SHARE', 'SLOW', 'Judged', 'used_columns', 'judge', 'rows_
            'show_errors', 'show_calibration', 'show_ranges', 'periods_of', 'by_period', 'periods_figure', 'show_time',
            'explained_rows', 'telling_rows', 'explain_holdout', 'show_importance', 'show_rows', 'slice_columns',
            'row_losses', 'show_slices', 'show_leanings', 'compare_groups', 'unfair', 'show_groups', 'latencies',
-           'show_speed', 'same_again', 'alone', 'check_answer', 'tell_headline']
+           'show_speed', 'same_again', 'alone', 'check_problem', 'check_answer', 'tell_headline']
 
 # %% ../notebooks/04_evaluation.ipynb #a8494485
 import tempfile
@@ -1124,6 +1124,20 @@ def alone(
     if j.study.features.history:
         return f"{text}: features that look back then see only what training knew. Give the model recent rows when it is used."
     return f"{text} (by {fmt(gaps_.max())} at most)."
+
+# %% ../notebooks/04_evaluation.ipynb #e541c16e
+def check_problem(
+    stage: Stage,  # where it is recorded
+    j: Judged,  # the holdout
+) -> None:
+    "The check that it was said what is good enough"
+    goal, label = j.study.goal, j.metric.label
+    said = f"the goal is {fmt(goal, unit=j.metric.unit)}" if goal is not None else "there is no goal"
+    stage.check("PROBLEM", goal is not None, f"Question and metric ({label}) are defined; {said}.")
+    if goal is None:
+        stage.todo(
+            f"Say what is good enough: set goal (in {label}) in configs/{j.study.name}.yaml.", "The answer"
+        )
 
 # %% ../notebooks/04_evaluation.ipynb #5483c520
 def check_answer(

@@ -41,7 +41,6 @@ def the_question(
 ) -> pd.DataFrame:  # what, answer
     "The problem as a small table"
     better = "higher" if metric.greater_is_better else "lower"
-    unit = study.units.get(study.target, "") if metric.unit else ""
     by = " and ".join(study.baseline.by)
     what = "mean of the target" if study.task == "regression" else "shares of the classes"
     rows = [
@@ -49,10 +48,6 @@ def the_question(
         ("Task", study.task),
         ("Judged at", f"the time in {study.time}" if study.time else "no time is given"),
         ("Judged by", f"{metric.label}, {better} is better"),
-        (
-            "Good enough",
-            fmt(study.goal, unit=unit) if study.goal is not None else "not said: goal is not set",
-        ),
         (
             "Baseline to beat",
             f"the {what} by {by}" if by else f"the {what} over all rows, the same answer for everyone",

@@ -202,7 +202,7 @@ def manifest(version: str = "v003", **changes: object) -> dict:
     }
     verdicts = {"OVERFIT": "fail", "FAIRNESS": "not applicable"}
     stage_of = (
-        dict.fromkeys(["PROBLEM", "QUALITY", "SPLIT"], "exploration")
+        dict.fromkeys(["QUALITY", "SPLIT"], "exploration")
         | {"FEATURES": "features"}
         | dict.fromkeys(["BASELINE", "CV", "TUNED", "CURVES", "OVERFIT"], "modeling")
     )

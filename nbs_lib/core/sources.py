@@ -4,10 +4,9 @@
 
 # %% auto #0
 __all__ = ['UNPACK', 'DELIMITERS', 'CLEAR_COMMA', 'CLEAR_POINT', 'MAGIC', 'REFUSED', 'BY_SUFFIX', 'TYPED', 'READING_NODES',
-           'FILE_FUNCTIONS', 'PLAIN_FUNCTIONS', 'WRITES', 'QUOTED', 'UNCLEAR', 'READ_ONLY', 'RawTable', 'file_hash',
-           'fingerprint', 'clean_names', 'read_bytes', 'decode', 'find_delimiter', 'find_decimal', 'parse_csv',
-           'arrow_frame', 'parse_json', 'read_file', 'named_files', 'read_sql', 'check_select', 'read_database',
-           'read_source']
+           'FILE_FUNCTIONS', 'PLAIN_FUNCTIONS', 'WRITES', 'QUOTED', 'UNCLEAR', 'READ_ONLY', 'RawTable', 'fingerprint',
+           'clean_names', 'read_bytes', 'decode', 'find_delimiter', 'find_decimal', 'parse_csv', 'arrow_frame',
+           'parse_json', 'read_file', 'named_files', 'read_sql', 'check_select', 'read_database', 'read_source']
 
 # %% ../../notebooks/core/01a_sources.ipynb #ae63c391
 import bz2
@@ -37,6 +36,7 @@ import pyarrow.dataset
 import pyarrow.feather
 import pyarrow.parquet
 
+from .files import file_sha256, parquet_files
 from .settings import NbsError, did_you_mean, project_root, relative
 from .study import DataSpec, fill_secrets
 
@@ -52,21 +52,13 @@ class RawTable:
     decimal: str | None = None  # the sign before decimals in text, where it is known
 
 # %% ../../notebooks/core/01a_sources.ipynb #065422c7
-def file_hash(
-    path: Path,  # a file
-) -> str:  # 64 hexadecimal digits
-    "SHA-256 of a file's content"
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
-
-
 def fingerprint(
     frame: pd.DataFrame,  # as read
     files: Iterable[Path] = (),  # all that were read
     text: str = "",  # what else decides the rows: a query
 ) -> dict:  # sha256, rows, columns, and each file with its own
     "The identity of what was read"
-    parts = [{"path": relative(p), "sha256": file_hash(p), "bytes": p.stat().st_size} for p in files]
+    parts = [{"path": relative(p), "sha256": file_sha256(p), "bytes": p.stat().st_size} for p in files]
     hashes = [p["sha256"] for p in parts] + ([hashlib.sha256(text.encode()).hexdigest()] if text else [])
     whole = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
     return {"sha256": whole, "rows": len(frame), "columns": frame.shape[1], "files": parts}
@@ -403,23 +395,10 @@ def arrow_frame(
     return frame.drop(columns=stored), notes
 
 # %% ../../notebooks/core/01a_sources.ipynb #484104c1
-def _parquet_files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    inside = sorted(
-        p
-        for p in path.rglob("*.parquet")
-        if not any(q.startswith(("_", ".")) for q in p.relative_to(path).parts)
-    )
-    if not inside:
-        raise NbsError(f"{relative(path)}: the folder holds no .parquet file")
-    return inside
-
-
 def _read_parquet(path: Path) -> pa.Table:
     if path.is_file():
         return pa.parquet.ParquetFile(path).read()
-    files = [str(p) for p in _parquet_files(path)]
+    files = [str(p) for p in parquet_files(path)]
     return pa.dataset.dataset(
         files, format="parquet", partitioning="hive", partition_base_dir=str(path)
     ).to_table()
@@ -571,7 +550,7 @@ def read_file(
 ) -> RawTable:  # as read
     "A file, or a folder of Parquet files"
     path = _existing(project_root() / data.path)
-    files = _parquet_files(path) if path.is_dir() else [path]
+    files = parquet_files(path) if path.is_dir() else [path]
     kind = "parquet" if path.is_dir() else _format(path)
     if kind in TYPED:
         frame, notes = TYPED[kind](path, data)
@@ -702,7 +681,7 @@ def read_sql(
     source = "SQL over " + (
         ", ".join(relative(p) for p in files[:5]) + (" …" if len(files) > 5 else "") or "no file"
     )
-    return RawTable(frame, fingerprint(frame, files, data.sql), notes, source)
+    return RawTable(frame, fingerprint(frame, files, data.sql) | {"names": names}, notes, source)
 
 # %% ../../notebooks/core/01a_sources.ipynb #8ac17252
 WRITES = re.compile(

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Duration', 'Task', 'Kind', 'METRIC_NAMES', 'DEFAULT_METRIC', 'DataSpec', 'SplitSpec', 'HistorySpec', 'FeatureSpec',
-           'ModelingSpec', 'EvaluationSpec', 'BaselineSpec', 'CostSpec', 'ColumnContract', 'ContractSpec', 'Waiver',
-           'Study', 'read_yaml', 'check_name', 'make_study', 'study_names', 'load_study', 'fill_secrets', 'as_config',
-           'config_fingerprint']
+           'ModelingSpec', 'EvaluationSpec', 'BaselineSpec', 'CostSpec', 'LimitSpec', 'ColumnContract', 'ContractSpec',
+           'Waiver', 'Study', 'read_yaml', 'check_name', 'make_study', 'study_names', 'load_study', 'fill_secrets',
+           'as_config', 'config_fingerprint', 'watch_keys', 'flat_config']
 
 # %% ../../notebooks/core/01_study.ipynb #096c830b
 import hashlib
@@ -17,13 +17,54 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from .settings import NbsError, did_you_mean, folder, relative
 
 # %% ../../notebooks/core/01_study.ipynb #164a94fd
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    _watch: tuple[set, str] | None = PrivateAttr(
+        default=None
+    )  # where reads are noted, and the key of this part
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        if name[0] != "_" and name in type(self).model_fields:
+            self._note(name, value)
+        return value
+
+    def _note(self, name: str, value: Any) -> None:
+        private = getattr(self, "__pydantic_private__", None) or {}
+        if (watch := private.get("_watch")) and not isinstance(value, _Part):
+            watch[0].add(watch[1] + (type(self).model_fields[name].alias or name))
+
+    def _note_all(self) -> None:
+        for name, value in self.__dict__.items():
+            self._note(name, value)
+            if isinstance(value, _Part):
+                value._note_all()
+
+    def model_dump(self, **options: Any) -> dict:
+        "As pydantic's; it reads everything"
+        self._note_all()
+        return super().model_dump(**options)
+
+    def __iter__(self) -> Any:
+        self._note_all()
+        return super().__iter__()
+
+    def __repr_args__(self) -> Any:
+        self._note_all()
+        return super().__repr_args__()
 
 
 class DataSpec(_Part):
@@ -156,6 +197,14 @@ class CostSpec(_Part):
     false_negative: Annotated[float, Field(ge=0)] = 1.0
 
 
+class LimitSpec(_Part):
+    "What a run of this study may take; settings.ini has the limits of those that say nothing"
+
+    cell: Annotated[float, Field(gt=0)] | None = None  # seconds for one cell
+    stage: Annotated[float, Field(gt=0)] | None = None  # seconds for one stage
+    output: Annotated[float, Field(gt=0)] | None = None  # megabytes of output of one cell that are kept
+
+
 class ColumnContract(_Part):
     "What one column must obey"
 
@@ -220,6 +269,7 @@ class Study(_Part):
     features: FeatureSpec = FeatureSpec()
     modeling: ModelingSpec = ModelingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
+    limits: LimitSpec = LimitSpec()
     waivers: list[Waiver] = []
     notes: str = ""  # what a reader has to know about the data; shown in the report
     seed: Annotated[int, Field(ge=0, le=2**31)] = 0
@@ -462,3 +512,35 @@ def config_fingerprint(
 ) -> str:  # 64 hexadecimal digits
     "SHA-256 of the validated config"
     return hashlib.sha256(json.dumps(as_config(study), sort_keys=True).encode()).hexdigest()
+
+# %% ../../notebooks/core/01_study.ipynb #f79ca2e6
+def watch_keys(
+    study: Study,  # from now on watched
+) -> set[str]:  # dotted keys; grows while the study is used
+    "Note which keys of a study are read"
+    seen: set[str] = set()
+
+    def begin(part: _Part, prefix: str) -> None:
+        part._watch = (seen, prefix)
+        for name, value in part.__dict__.items():
+            if isinstance(value, _Part):
+                begin(value, f"{prefix}{type(part).model_fields[name].alias or name}.")
+
+    begin(study, "")
+    return seen
+
+
+def flat_config(
+    config: dict,  # nested, as `as_config` gives it
+    prefix: str = "",  # before each key
+) -> dict[str, Any]:  # by dotted key
+    "A nested config as dotted keys"
+    out = {}
+    for key, value in config.items():
+        whole = f"{prefix}{key}"
+        nested = isinstance(value, dict) and value and whole not in _MAPPINGS
+        out |= flat_config(value, f"{whole}.") if nested else {whole: value}
+    return out
+
+
+_MAPPINGS = ("types", "units", "contract.columns")  # keys whose value is a mapping of the user's own names

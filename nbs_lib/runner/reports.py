@@ -369,7 +369,9 @@ def stage_page(
         "title": " · ".join(plain(x, 80) for x in [*made, page["heading"]] if x),
         "kicker": " · ".join(plain(x, 80) for x in made if x),
         "question": plain(context.get("question") or "", 300),
-        "running": when(context.get("created")),
+        "running": f"computed {when(context['computed'])}"
+        if context.get("computed")
+        else when(context.get("created")),
         "links": _navigation(context),
         "toc": [s for s in page["sections"] if s.title],
         "has_code": any(s.code for s in page["sections"]),
@@ -882,6 +884,11 @@ def _flat(config: dict, prefix: str = "") -> dict[str, Any]:
     return out
 
 # %% ../../notebooks/runner/03_reports.ipynb #c022b723
+def _taken_over(reused: dict[str, str]) -> str:
+    "Which stages were not computed for this version, because nothing that they read had changed"
+    return ", ".join(f"{plain(stage, 40)} (computed {when(made)})" for stage, made in reused.items())
+
+
 def origin(
     manifest: dict,  # of a version
 ) -> Markup:
@@ -899,6 +906,7 @@ def origin(
         "Data": " · ".join(plain(x, 300) for x in (data.get("source"), shape, str(mark)[:12]) if x),
         "Code": f"{commit}{state}" if commit else "not in a git repository",
         "Seed": str(manifest.get("seed", "")),
+        "Taken over": _taken_over(manifest.get("reused") or {}),
         "Time": ", ".join(f"{s} {fmt(t, 1)} s" for s, t in timings.items() if _has(t)),
         "Run by": plain(manifest.get("run_by") or "", 100),
     })  # fmt: skip

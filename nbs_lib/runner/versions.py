@@ -17,17 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..core.checklist import verdicts
-from nbs_lib.core.record import (
-    STAGES,
-    file_sha256,
-    load_artifact,
-    plain,
-    read_record,
-    stage_folder,
-    write_atomically,
-)
-from ..core.settings import NbsError, did_you_mean, folder, project_root, relative
-from ..core.study import Study, as_config, check_name, config_fingerprint, study_names
+from ..core.files import file_sha256, stage_folder, write_atomically
+from ..core.settings import STAGES, NbsError, did_you_mean, folder, project_root, relative
+from ..core.study import Study, as_config, check_name, config_fingerprint, flat_config, study_names
 
 # %% ../../notebooks/runner/04_versions.ipynb #80dfabfa
 def version_names(
@@ -121,11 +113,17 @@ def make_manifest(
     **more: object,  # parameters, started …
 ) -> dict:  # plain data
     "Gather the records of a finished run"
+    from nbs_lib.core.record import openings, plain, read_record
+
     records = {s: r for s in STAGES if (r := read_record(s, study.name, version))}
     answers = {code: a for r in records.values() for code, a in r["checks"].items()} | more.pop("checks", {})
     last = records[list(records)[-1]]
     schema = records["exploration"].get("data", {})
     holdout = records.get("evaluation", {}).get("holdout") or records["exploration"].get("holdout", {})
+    if holdout.get(
+        "fingerprint"
+    ):  # evaluation may have been taken from the cache, and others have looked since
+        holdout = {**holdout, "openings": len(openings(study.name, holdout["fingerprint"]))}
     return plain(
         {
             "study": study.name,
@@ -152,20 +150,12 @@ def make_manifest(
     )
 
 # %% ../../notebooks/runner/04_versions.ipynb #18b85d5b
-def _flat(config: dict, prefix: str = "") -> dict:
-    "A nested config as dotted keys"
-    out = {}
-    for key, value in config.items():
-        out |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {prefix + key: value}
-    return out
-
-
 def config_changes(
     old: dict,  # a manifest's config
     new: dict,  # another's
 ) -> list[dict]:  # key, old, new; sorted by key
     "The config keys that differ"
-    a, b = _flat(old), _flat(new)
+    a, b = flat_config(old), flat_config(new)
     return [
         {"key": k, "old": a.get(k), "new": b.get(k)}
         for k in sorted(a.keys() | b.keys())
@@ -180,7 +170,8 @@ def code_changes(
     "The modules of ours whose source differs, among those that a stage of either imported"
 
     def modules(m: dict) -> dict:
-        return {n: h for s in m["stages"].values() for n, h in s.get("modules", {}).items()}
+        found = {n: h for s in m["stages"].values() for n, h in s.get("modules", {}).items()}
+        return {n.removesuffix(".py").replace("/", "."): h for n, h in found.items()}
 
     a, b = modules(old), modules(new)
     return sorted(n for n in a.keys() & b.keys() if a[n] != b[n])
@@ -195,6 +186,8 @@ def _difference(old: dict, new: dict) -> dict | None:
     entries = [m["stages"].get("evaluation", {}).get("artifacts", {}).get("predictions") for m in (old, new)]
     if not all(entries) or old["holdout"].get("fingerprint") != new["holdout"].get("fingerprint"):
         return change
+    from nbs_lib.core.record import load_artifact
+
     try:
         before, after = (load_artifact(e) for e in entries)
     except NbsError:  # an older model's folder may have been deleted
