@@ -206,12 +206,18 @@ def _tell_why(names: list[str], changes: list[str], again: frozenset[str]) -> No
         cache.remember(world)
 
 
-def _run_one(name: str, changes: list[str], quiet: bool, again: frozenset[str]) -> None:
-    from nbs_lib.runner.pipeline import run_study
+def _run_one(name: str, changes: list[str], quiet: bool, again: frozenset[str]) -> int:
+    from nbs_lib.runner import pipeline
+    from nbs_lib.runner.warm import hand_over
 
     progress, hush = Progress(), lambda line: None
     talk = (hush, hush) if quiet else (progress.say, progress.tick)
-    progress.say(summary_text(run_study(name, changes, *talk, again)))
+    if not (manifest := pipeline.nothing_to_do(name, changes, talk[0], again)):
+        if (code := hand_over("nbs_lib.cli:main", ["nbs", *sys.argv[1:]])) is not None:
+            return code
+        manifest = pipeline.run_study(name, changes, *talk, again)
+    progress.say(summary_text(manifest))
+    return 0
 
 
 def _run_many(names: list[str], changes: list[str], quiet: bool, again: frozenset[str], jobs: int) -> int:

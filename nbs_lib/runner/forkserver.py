@@ -122,9 +122,14 @@ def run_kernel(
     "What the copy does until it ends"
     take_over(request, fds)
     renew()
-    with contextlib.suppress(OSError), open("/proc/self/comm", "w") as name:
-        name.write("nbs-kernel")  # what process lists show
+    call = request.get("call")
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w") as comm:
+        comm.write("nbs-run" if call else "nbs-kernel")  # what process lists show
     watch(request["watch"])
+    if call:
+        module, _, name = call.partition(":")
+        sys.argv = request["args"]
+        leave(lambda: getattr(importlib.import_module(module), name)())
     sys.argv = ["ipykernel_launcher", *request["args"]]
     if not sys.flags.safe_path:
         sys.path.insert(0, os.getcwd())  # as `python -m` does; the launcher takes it away again
@@ -242,13 +247,20 @@ def serve(
     server: Server,  # listening
     idle: float,  # seconds without a kernel after which to end
     lock: str,  # file that clients hold while they connect
+    later: list[str] | None = None,  # modules to import while nobody asks for anything
 ) -> tuple[dict, list[int]] | None:  # in a child its request; None in the server at the end
     "Answer requests"
+    later = list(later or [])
     with selectors.DefaultSelector() as events:
         events.register(server.listener, selectors.EVENT_READ)
         events.register(server.woken, selectors.EVENT_READ)
         while True:
-            found = [key.fileobj for key, _ in events.select(None if server.children else idle)]
+            found = [
+                key.fileobj for key, _ in events.select(0.3 if later else None if server.children else idle)
+            ]
+            if not found and later:
+                preload([later.pop(0)])
+                continue
             if not found and not server.children and left_alone(server.listener, lock, server.inode):
                 return None
             if server.woken in found:
@@ -304,8 +316,10 @@ def preload(
 
 
 def main() -> None:
-    "forkserver.py FOLDER IDLE MODULE…: listen on FOLDER/s"
+    "forkserver.py FOLDER IDLE MODULE… -- MODULE…: listen on FOLDER/s; what stands after -- is imported later"
     folder, idle, *modules = sys.argv[1:]
+    later = modules[modules.index("--") + 1 :] if "--" in modules else []
+    modules = modules[: modules.index("--")] if "--" in modules else modules
     if not sys.flags.safe_path:
         sys.path.pop(0)  # this file's own folder: its neighbours are not top-level modules
     for number in (signal.SIGINT, signal.SIGHUP):
@@ -314,7 +328,7 @@ def main() -> None:
     listener.bind(f"{folder}/s")
     listener.listen(64)
     preload(modules)
-    if request := serve(Server(listener), float(idle), f"{folder}/lock"):
+    if request := serve(Server(listener), float(idle), f"{folder}/lock", later):
         run_kernel(*request)
 
 # %% ../../notebooks/runner/00_forkserver.ipynb #c16aba41

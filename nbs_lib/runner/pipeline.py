@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EXIT_CODES', 'AHEAD', 'Kernel', 'StageFailed', 'explain_failure', 'Run', 'notebook_path', 'limits_of',
            'execute_stage', 'take_or_run', 'finish_stage', 'needs', 'Kernels', 'run_stages', 'make_plan', 'why_text',
-           'unchanged', 'run_study', 'secrets_of', 'check', 'refresh_index', 'tracking', 'NoTracker']
+           'unchanged', 'run_study', 'nothing_to_do', 'secrets_of', 'check', 'refresh_index', 'tracking', 'NoTracker']
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #9ca10bb2
 import contextlib
@@ -433,18 +433,27 @@ def run_stages(
     render: Callable[[str, Path], None],  # makes a stage's page from its executed notebook
 ) -> None:
     "Have all stages in the version being built, each as soon as what it reads is there"
-    order, pages = list(STAGES), []
+    order, pages, waiting = list(STAGES), [], []
     before = {s: set(order[:i]) for i, s in enumerate(order)}
     wants = {s: needs(run.study.name, s) for s in order}
     started: dict[str, Future] = {}
     early: set[str] = set()  # started while an earlier stage was still running
     done: set[str] = set()
     with ThreadPoolExecutor(1) as background, ThreadPoolExecutor(len(order)) as workers:
+
+        def finish_waiting() -> None:
+            while waiting:
+                pages.append(background.submit(finish_stage, run, *waiting.pop(0), render))
+
+        def kernel_for(stage: str) -> Kernel:
+            finish_waiting()  # pages are made while a kernel computes, not while the next one could start
+            return kernels.get(stage)
+
         try:
             while len(done) < len(order):
                 for s in [s for s in order if s not in started and wants[s] <= done]:
                     (early.discard if before[s] <= done else early.add)(s)
-                    started[s] = workers.submit(take_or_run, run, s, lambda s=s: kernels.get(s))
+                    started[s] = workers.submit(take_or_run, run, s, lambda s=s: kernel_for(s))
                 wait([f for f in started.values() if not f.done()], return_when=FIRST_COMPLETED)
                 for s in [s for s in order if s in started and s not in done and started[s].done()]:
                     if s in early and not before[s] <= done:
@@ -457,7 +466,8 @@ def run_stages(
                     executed, sha = started[s].result()
                     done.add(s)
                     run.say(f"  {s:<12} {run.timings[s]:5.1f} s" if sha else f"  {s:<12}   fresh")
-                    pages.append(background.submit(finish_stage, run, s, executed, sha, render))
+                    waiting.append((s, executed, sha))
+            finish_waiting()
             run.tick("  rendering the last page")
             for page in pages:
                 page.result()
@@ -533,17 +543,11 @@ def run_study(
 ) -> dict:  # the manifest of the new version, or of the newest when nothing has changed since
     "Make a new version of a study, running only what has changed"
     began = time.perf_counter()
-    study = load_study(name, changes or [])
-    _check_notebooks()
-    world = cache.World(study)
-    plan = make_plan(world, again)
-    cache.remember(world)
+    world, plan = _look(name, changes or [], again)
     if manifest := unchanged(world, plan):
-        say(
-            f"{name}: nothing has changed since {manifest['version']}; --force makes a new version all the same"
-        )
+        say(_NOTHING.format(name=name, version=manifest["version"]))
         return manifest
-    say(f"{name}: {study.question}")
+    say(f"{name}: {world.study.question}")
     try:
         return _make_version(name, changes or [], world, plan, (say, tick), again, began)
     except OSError as e:
@@ -554,6 +558,30 @@ def run_study(
             f"once there is room, the same command goes on from the last finished stage",
             "disk",
         ) from None
+
+
+def nothing_to_do(
+    name: str,  # as in configs/
+    changes: list[str],  # `key=value`, for this run only
+    say: Callable[[str], None],  # a line that stays
+    again: frozenset[str] = frozenset(),  # stages that run even if they are fresh
+) -> dict | None:  # the manifest of the newest version when nothing has changed since
+    "The quick answer: whether a run would do anything at all"
+    if manifest := unchanged(*_look(name, changes, again)):
+        say(_NOTHING.format(name=name, version=manifest["version"]))
+    return manifest
+
+
+_NOTHING = "{name}: nothing has changed since {version}; --force makes a new version all the same"
+
+
+def _look(name: str, changes: list[str], again: frozenset[str]) -> tuple[cache.World, list[cache.Answer]]:
+    "The study, and what would run"
+    world = cache.World(load_study(name, changes))
+    _check_notebooks()
+    plan = make_plan(world, again)
+    cache.remember(world)
+    return world, plan
 
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -596,6 +624,7 @@ def _make_version(
         from nbs_lib.runner import versions
 
         version, building = versions.claim_version(name)
+        cleanup.callback(versions.let_go, building)
         cleanup.push(lambda kind, *_: versions.discard(name, version) if kind else None)
         env = {"NBS_RUN": version, "NBS_SET": json.dumps(changes)}
         run = Run(study, version, building, env, *talk, world, again, began, secrets=secrets_of(study))
