@@ -204,7 +204,7 @@ def test_a_failing_cell_is_named_and_leaves_no_version(project):
 def test_a_killed_kernel_is_told_and_leaves_no_version(project):
     break_stage(project, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     done = nbs(project, "run", "wine")
-    assert done.returncode == 1 and "stage features" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 4 and "stage features" in done.stderr and "Traceback" not in done.stderr
     assert left_behind(project) == []
 
 

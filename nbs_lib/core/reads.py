@@ -7,12 +7,14 @@ __all__ = ['watch_files', 'note_file', 'package_home', 'portable', 'located', 'f
 
 # %% ../../notebooks/core/00c_reads.ipynb #e5ef9561
 import contextlib
+import hashlib
 import importlib.metadata
+import json
 import os
 import sys
 from pathlib import Path
 
-from .files import file_sha256
+from .files import file_sha256, write_atomically
 from .settings import FOLDERS, folder, project_root
 
 # %% ../../notebooks/core/00c_reads.ipynb #387e6872
@@ -103,22 +105,36 @@ def files_read() -> dict[str, str]:  # portable path and SHA-256; those that are
 # %% ../../notebooks/core/00c_reads.ipynb #17c027bf
 def modules_in_use() -> dict[str, str]:  # portable path and SHA-256 of the source
     "The project's own modules that are loaded"
-    root, home, found = project_root(), package_home(), {}
-    foreign = [Path(sys.prefix), root / ".venv"]
+    root, library, found = f"{project_root()}{os.sep}", f"{package_home() / 'nbs_lib'}{os.sep}", {}
+    foreign = (f"{sys.prefix}{os.sep}", f"{root}.venv{os.sep}")
     for module in list(sys.modules.values()):
-        file = getattr(module, "__file__", None)
-        if not file or not file.endswith(".py"):
-            continue
-        path = Path(file).resolve()
-        ours = path.is_relative_to(home / "nbs_lib")
-        if ours or (path.is_relative_to(root) and not any(path.is_relative_to(f) for f in foreign)):
+        file = getattr(module, "__file__", None) or ""
+        ours = file.startswith(library) or (file.startswith(root) and not file.startswith(foreign))
+        if ours and file.endswith(".py"):
             with contextlib.suppress(OSError):
-                found[portable(path)] = file_sha256(path)
+                found[portable(Path(file))] = file_sha256(file)
     return dict(sorted(found.items()))
+
+# %% ../../notebooks/core/00c_reads.ipynb #f12a107a
+def _installed() -> dict:
+    "Top-level modules by package, and versions"
+    homes = [p for p in map(Path, sys.path) if p.name == "site-packages" and p.is_dir()]
+    names = sorted(p.name for home in homes for p in home.glob("*.dist-info"))
+    key = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+    memory = project_root() / ".nbs" / "cache" / f"packages-{key}.json"
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads(memory.read_text(encoding="utf-8"))
+    tops = importlib.metadata.packages_distributions()
+    known = {d for ds in tops.values() for d in ds}
+    found = {"modules": tops, "versions": {d: importlib.metadata.version(d) for d in sorted(known)}}
+    with contextlib.suppress(OSError):
+        write_atomically(memory, json.dumps(found))
+    return found
 
 
 def packages_in_use() -> dict[str, str]:  # distribution name and version
     "The versions of the installed packages that this process has imported"
     tops = {m.partition(".")[0] for m in list(sys.modules)}
-    names = {d for top, ds in importlib.metadata.packages_distributions().items() if top in tops for d in ds}
-    return {n: importlib.metadata.version(n) for n in sorted(names, key=str.lower) if n != "nbs"}
+    found = _installed()
+    names = {d for top, ds in found["modules"].items() if top in tops for d in ds}
+    return {n: found["versions"][n] for n in sorted(names, key=str.lower) if n != "nbs"}

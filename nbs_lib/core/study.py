@@ -90,6 +90,11 @@ class DataSpec(_Part):
             )
         if bool(self.url) != bool(self.query):
             raise ValueError("url and query go together")
+        password = re.search(r"://[^/@:]*:(.+)@", self.url or "")
+        if password and not re.fullmatch(r"(\$\{env:\w+\})+", password[1]):
+            raise ValueError(
+                "url: holds a password; put it into the environment and write ${env:NAME} in its place"
+            )
         return self
 
 # %% ../../notebooks/core/01_study.ipynb #69b1f885

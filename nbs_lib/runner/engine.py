@@ -8,6 +8,7 @@ __all__ = ['Stopped', 'Limits', 'secrets_in', 'check_parameters', 'NbsEngine', '
 # %% ../../notebooks/runner/02_engine.ipynb #bf37f1a1
 import asyncio
 import contextlib
+import html
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from time import monotonic
+from urllib.parse import quote
 
 from ..core.settings import NbsError, did_you_mean
 
@@ -52,12 +54,22 @@ def secrets_in(
     text: str,  # what would be written
     secrets: dict[str, str],  # by name
 ) -> list[str]:  # names of those that it shows
-    "The secrets whose value stands in a text"
-    return [
-        name
-        for name, value in secrets.items()
-        if value in text and re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text)
-    ]
+    "The secrets whose value stands in a text, as it is or as JSON, HTML and URLs write it"
+    return [name for name, value in secrets.items() if any(_stands(form, text) for form in _forms(value))]
+
+
+def _forms(value: str) -> set[str]:
+    return {
+        value,
+        json.dumps(value)[1:-1],
+        json.dumps(value, ensure_ascii=False)[1:-1],
+        html.escape(value),
+        quote(value),
+    }
+
+
+def _stands(value: str, text: str) -> bool:
+    return value in text and re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) is not None
 
 # %% ../../notebooks/runner/02_engine.ipynb #6aeb0de3
 class _Watch:
@@ -72,7 +84,10 @@ class _Watch:
         "Take one output of a cell, unless it is too much or shows a secret"
         if cell_index != self._index:
             self._index, self._size = cell_index, 0
-        text = msg["content"].get("text") or json.dumps(msg["content"].get("data", {}))
+        content = msg["content"]
+        text = content.get("text") or json.dumps(
+            {k: v for k, v in content.items() if k != "metadata"}, ensure_ascii=False
+        )
         before, self._size = self._size, self._size + len(text)
         if names := secrets_in(text, self.limits.secrets):
             self._stop("secret", f"it shows the value of ${{env:{names[0]}}}: take that out", cell_index)
@@ -95,7 +110,9 @@ class _Watch:
         if self._stopped is None:
             self._stopped = Stopped(kind, message, cell_index)
             with contextlib.suppress(RuntimeError):
-                asyncio.get_running_loop().create_task(self.km.shutdown_kernel(now=True))
+                ending = self.km.shutdown_kernel(now=True)
+                if asyncio.iscoroutine(ending):
+                    asyncio.get_running_loop().create_task(ending)
 
     def _get_timeout(self, cell: object) -> float | None:
         given = [t for t in (self.limits.cell, self.limits.left()) if t is not None]
@@ -111,11 +128,11 @@ class _Watch:
                     raise self._stopped
             except Exception as e:
                 if (
-                    type(e).__name__ == "CellExecutionError"
+                    not self._stopped and type(e).__name__ == "CellExecutionError"
                 ):  # papermill raises it anew, with the notebook saved
                     self.nb_man.cell_exception(cell, cell_index=index, exception=e)
                     break
-                if not isinstance(e, (RuntimeError, TimeoutError)):
+                if not self._stopped and not isinstance(e, (RuntimeError, TimeoutError)):
                     raise
                 stopped = self._stopped or self._why(e, index)
                 _mark(cell, stopped)

@@ -129,7 +129,7 @@ def run_kernel(
     if call:
         module, _, name = call.partition(":")
         sys.argv = request["args"]
-        leave(lambda: getattr(importlib.import_module(module), name)())
+        leave(lambda: getattr(importlib.import_module(module), name)(), tell=0)
     sys.argv = ["ipykernel_launcher", *request["args"]]
     if not sys.flags.safe_path:
         sys.path.insert(0, os.getcwd())  # as `python -m` does; the launcher takes it away again
@@ -138,6 +138,7 @@ def run_kernel(
 
 def leave(
     work: Callable[[], object],  # what this process is for
+    tell: int | None = None,  # a file to which the exit code is written: the warm process may be gone by then
 ) -> None:
     "Do the work and end as the interpreter would, without taking thousands of modules apart one by one"
     code = 0
@@ -154,6 +155,9 @@ def leave(
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(BaseException):
             stream.flush()
+    if tell is not None:
+        with contextlib.suppress(OSError):
+            os.write(tell, bytes([code & 0xFF]))
     os._exit(code & 0xFF)
 
 # %% ../../notebooks/runner/00_forkserver.ipynb #451e42d3

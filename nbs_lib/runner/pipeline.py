@@ -46,16 +46,22 @@ _IMPORTS = {
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #206cc6e2
 _GUARD = """
-import sys as _s
-def _guard(stream, limit):
-    write = stream.write
-    def cut(text):
-        if len(text) > 2 * limit:
-            text = text[:limit] + f"\\n… {{len(text) - limit:,}} characters are left out …\\n"
-        return write(text)
-    stream.write = cut
-_guard(_s.stdout, {kept}), _guard(_s.stderr, {kept})
-del _guard, _s
+def _guard(limit):
+    import sys
+    def begin(*_):
+        for stream in (sys.stdout, sys.stderr):
+            write = stream.write
+            if getattr(write, "guarded", False):
+                continue
+            def cut(text, *args, _write=write):
+                if isinstance(text, str) and len(text) > 2 * limit:
+                    text = text[:limit] + f"\\n… {{len(text) - limit:,}} characters are left out …\\n"
+                return _write(text, *args)
+            cut.guarded = True
+            stream.write = cut
+    get_ipython().events.register("pre_run_cell", begin)
+_guard({kept})
+del _guard
 """
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #fe85c0d1
@@ -289,7 +295,10 @@ def _keep(run: Run, stage: str, index: int) -> tuple[str, dict]:
     kept = project_root() / ".nbs" / "failed" / f"{run.study.name}-{run.version}" / source.name
     shown, cell = relative(kept), {}
     try:
-        cell = json.loads(source.read_text(encoding="utf-8"))["cells"][index]
+        cells = json.loads(source.read_text(encoding="utf-8"))["cells"]
+        # papermill puts cells before those of the notebook when one has failed
+        failed = [c for c in cells if any(o["output_type"] == "error" for o in c.get("outputs", []))]
+        cell = failed[0] if failed else cells[index]
         kept.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, kept)
         from nbs_lib.runner.reports import render_stage

@@ -294,15 +294,25 @@ def hand_over(
     "Let a copy of the warm process do what this command was asked for, and wait for it"
     if sys.stdout is not sys.__stdout__ or os.environ.get("NBS_COPY"):
         return None
+    told, tell = os.pipe()
     try:
-        process = fork_call(target, args, env={"NBS_COPY": "1"})
+        process = fork_call(target, args, (tell, None, None), {"NBS_COPY": "1"})
     except NotWarm:
+        os.close(told)
         return None
+    finally:
+        os.close(tell)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: process.send_signal(number))
     signal.signal(signal.SIGTSTP, lambda *_: _pause(process))
     code = process.wait()
-    return code if code >= 0 else 128 - code
+    if said := os.read(told, 1):
+        return said[0]
+    print(
+        f"failed: the run was killed by signal {-code}; the same command goes on from the last finished stage",
+        file=sys.stderr,
+    )
+    return 128 - code
 
 
 def _pause(process: ForkedProcess) -> None:
