@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 STUDY ?= flights
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help report test lab check clean lock bench bench-execution
+.PHONY: help report test lab check clean lock bench bench-execution soak
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -35,6 +35,9 @@ bench: $(STAMP)  ## measure speed and memory (tests/benchmarks)
 
 bench-execution: $(STAMP)  ## measure what kernels cost, against plain papermill
 	@$(BIN)/python tests/benchmarks/bench_execution.py
+
+soak: $(STAMP)  ## survive faults at random moments (TIMES=100)
+	@$(BIN)/python tests/soak.py --times $(or $(TIMES),100)
 
 lock:  ## bring the lock files up to date with pyproject.toml (needs the set-up environment)
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev pyproject.toml -o requirements.lock

@@ -622,6 +622,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'nbs_lib.core.words.target_words': ('core/words.html#target_words', 'nbs_lib/core/words.py'),
                                     'nbs_lib.core.words.unit_codes': ('core/words.html#unit_codes', 'nbs_lib/core/words.py'),
                                     'nbs_lib.core.words.with_unit': ('core/words.html#with_unit', 'nbs_lib/core/words.py')},
+            'nbs_lib.entry': { 'nbs_lib.entry._leave': ('entry.html#_leave', 'nbs_lib/entry.py'),
+                               'nbs_lib.entry.main': ('entry.html#main', 'nbs_lib/entry.py')},
             'nbs_lib.evaluation': { 'nbs_lib.evaluation.Judged': ('evaluation.html#judged', 'nbs_lib/evaluation.py'),
                                     'nbs_lib.evaluation.Judged.errors': ('evaluation.html#judged.errors', 'nbs_lib/evaluation.py'),
                                     'nbs_lib.evaluation.Judged.flagged': ('evaluation.html#judged.flagged', 'nbs_lib/evaluation.py'),

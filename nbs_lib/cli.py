@@ -389,7 +389,8 @@ _INTERRUPTED = "interrupted: no version was written; the same command goes on fr
 
 
 def main() -> None:
-    "The entry point of `nbs`"
+    "What `nbs` does, and how it ends"
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _terminated)
     try:
         code = app(standalone_mode=False)

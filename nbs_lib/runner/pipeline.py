@@ -55,7 +55,7 @@ def _guard(limit):
                 continue
             def cut(text, *args, _write=write):
                 if isinstance(text, str) and len(text) > 2 * limit:
-                    text = text[:limit] + f"\\n… {{len(text) - limit:,}} characters are left out …\\n"
+                    text = text[: limit // 2] + f"\\n… {{len(text) - limit // 2:,}} characters are left out …\\n"
                 return _write(text, *args)
             cut.guarded = True
             stream.write = cut
