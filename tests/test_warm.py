@@ -381,3 +381,95 @@ def test_what_cannot_be_passed_on_makes_an_ordinary_kernel():
     with Kernel(preexec_fn=lambda: os.nice(3)) as kernel:
         assert isinstance(kernel.process, subprocess.Popen)
         assert kernel.ask("__import__('os').nice(0)") == os.nice(0) + 3
+
+
+def test_the_provisioner_does_what_jupyter_asks_of_one():
+    """As jupyter_client's own tests of provisioners: the life of a kernel through the interface alone"""
+    import asyncio
+
+    from jupyter_client.manager import AsyncKernelManager
+
+    async def live() -> None:
+        manager = AsyncKernelManager(kernel_name="nbs")
+        await manager.start_kernel()
+        one = manager.provisioner
+        assert type(one).__name__ == "WarmProvisioner" and one.has_process and await one.poll() is None
+        info = await one.get_provisioner_info()
+        assert info["pid"] == one.process.pid
+        assert one.connection_info["transport"] == "ipc" and one.get_stable_start_time() >= 0
+        assert one.get_shutdown_wait_time(5) >= 5
+        first = one.process.pid
+        client = manager.client()
+        client.start_channels()
+        await client.wait_for_ready(timeout=60)
+        client.stop_channels()
+        await manager.interrupt_kernel()
+        await asyncio.sleep(0.5)
+        assert await manager.is_alive(), "an interrupt ends no kernel"
+        await manager.restart_kernel(now=True)
+        assert one.process.pid != first and await manager.is_alive()
+        await one.send_signal(0)
+        await one.terminate()
+        assert await asyncio.wait_for(one.wait(), 20) is not None
+        assert not one.has_process and not await manager.is_alive()
+        await manager.start_kernel()
+        await manager.provisioner.kill()
+        await asyncio.wait_for(manager.provisioner.wait(), 20)
+        await manager.shutdown_kernel(now=True)
+        await manager.cleanup_resources()
+
+    asyncio.run(live())
+
+
+def test_nobody_waits_so_the_kernel_is_ended(monkeypatch, tmp_path):
+    import asyncio
+
+    from jupyter_client.manager import AsyncKernelManager
+
+    (tmp_path / "slow_start.py").write_text("import time; time.sleep(2)")
+    monkeypatch.setenv("NBS_EXECUTION_PRELOAD", "slow_start ipykernel.kernelapp")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH') or tmp_path}")
+
+    async def give_up() -> AsyncKernelManager:
+        manager = AsyncKernelManager(kernel_name="nbs")
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(manager.start_kernel(), 1)
+        await asyncio.sleep(4)
+        return manager
+
+    manager = asyncio.run(give_up())
+    found = subprocess.run(["pgrep", "-f", manager.connection_file], capture_output=True, text=True).stdout
+    running = [p for p in found.split() if int(p) != os.getpid()]
+    assert all(gone(int(p)) for p in running)
+
+
+TORCH = """
+import torch
+torch.manual_seed(0)
+net = torch.nn.Sequential(torch.nn.Linear(20, 32), torch.nn.ReLU(), torch.nn.Linear(32, 1))
+x, y = torch.randn(512, 20), torch.randn(512, 1)
+opt = torch.optim.Adam(net.parameters(), 1e-2)
+for _ in range(50):
+    opt.zero_grad(); loss = ((net(x) - y) ** 2).mean(); loss.backward(); opt.step()
+print(repr(float(loss)))
+"""
+
+
+def test_torch_computes_the_same_after_the_fork(monkeypatch):
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    monkeypatch.setenv("NBS_EXECUTION_PRELOAD", warm.PRELOAD + " torch")
+    with Kernel() as forked, Kernel("python3") as ordinary:
+        assert isinstance(forked.process, warm.ForkedProcess)
+        assert forked.run(TORCH) == ordinary.run(TORCH)
+
+
+def test_the_copy_that_runs_a_study_hands_on_streams_signals_and_code(place):
+    code = """
+import sys
+from nbs_lib.runner import warm
+warm.fork_call("platform:python_version", ["x"], patience=60, start=True).wait()
+process = warm.fork_call("nbs_lib.cli:main", ["nbs", "run", "no-such-study"], patience=60)
+print("ended", process.wait(), flush=True)
+"""
+    done = subprocess.run([BIN / "python", "-c", code], capture_output=True, text=True, timeout=120)
+    assert "ended 2" in done.stdout and "there is no such study" in done.stderr, done.stderr

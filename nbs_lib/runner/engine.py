@@ -157,7 +157,7 @@ def _node(**content: object) -> object:
 
 def _mark(cell: object, stopped: Stopped) -> None:
     "Leave the reason at the cell, as an error of its own would stand there"
-    line = f"{stopped.kind}: {stopped}"
+    line = str(stopped)
     cell.setdefault("outputs", []).append(
         _node(output_type="error", ename="Stopped", evalue=line, traceback=[f"Stopped: {line}"])
     )

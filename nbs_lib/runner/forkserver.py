@@ -92,8 +92,8 @@ def renew() -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     random.seed()
-    if numpy := sys.modules.get("numpy"):
-        numpy.random.seed()
+    if numpy_random := sys.modules.get("numpy.random"):
+        numpy_random.seed()
     gc.enable()
 
 # %% ../../notebooks/runner/00_forkserver.ipynb #ebcacbcf

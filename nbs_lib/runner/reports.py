@@ -349,7 +349,7 @@ class ReportExporter(HTMLExporter):
 # %% ../../notebooks/runner/03_reports.ipynb #b16a7fb9
 def _navigation(context: dict) -> list[dict]:
     "Links to the summary and to all stages"
-    links = [{"text": "summary", "href": "index.html", "here": False}] if context.get("version") else []
+    links = [{"text": "summary", "href": "index.html", "here": False}] if context.get("stages") else []
     for stage in context.get("stages") or []:
         links.append({"text": stage, "href": page_name(stage), "here": stage == context.get("stage")})
     return links
