@@ -381,7 +381,20 @@ def open_report(name: _Name, version: _Version = None):
     webbrowser.open(path.as_uri())
 
 # %% ../notebooks/90_cli.ipynb #858ef6e4
-def _terminated(number: int, frame: object) -> None:
+_asked = 0  # how often this process was asked to stop
+
+
+def _stop_asked(number: int, frame: object) -> None:
+    "The first time, stop and clear up; the second, say so; the third, leave at once"
+    global _asked
+    _asked += 1
+    if _asked >= 3:
+        os._exit(128 + number)
+    if _asked == 2:
+        os.write(2, b"clearing up; once more to leave at once\n")
+        return
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     raise SystemExit(128 + number)
 
 
@@ -390,8 +403,8 @@ _INTERRUPTED = "interrupted: no version was written; the same command goes on fr
 
 def main() -> None:
     "What `nbs` does, and how it ends"
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGINT, _stop_asked)
+    signal.signal(signal.SIGTERM, _stop_asked)
     try:
         code = app(standalone_mode=False)
     except NbsError as e:

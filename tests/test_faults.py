@@ -165,6 +165,22 @@ def test_an_unknown_parameter_is_refused_by_the_engine(project):
     )
 
 
+def test_papermill_alone_runs_a_notebook_with_the_engine(project):
+    command = [
+        BIN / "papermill",
+        "notebooks/01_exploration.ipynb",
+        "out.ipynb",
+        "-p",
+        "study",
+        "a",
+        "--engine",
+        "nbs",
+    ]
+    done = subprocess.run(command, cwd=project, env=environment(project), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (project / "data/processed/a/work/exploration.json").exists()
+
+
 def test_a_stage_that_is_not_closed(project):
     change(
         project,

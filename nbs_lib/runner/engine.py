@@ -185,7 +185,7 @@ def _engine_class() -> type:
             on_cell: Callable[[int, int], None] | None = None,  # told the cell and how many there are
             limits: Limits | None = None,  # instead of `execution_timeout`
             root: str | None = None,  # paths in the notebook's metadata are relative to it
-            **kwargs: object,
+            **others: object,  # what papermill passes to every engine
         ) -> object:
             "Execute the cells, in a kernel that runs already if there is one"
             check_parameters(nb_man.nb)
@@ -199,7 +199,7 @@ def _engine_class() -> type:
             }
             running = client(nb_man, km=km, **options)
             running.limits = limits or Limits(cell=execution_timeout)
-            return running.execute(**kwargs)
+            return running.execute()
 
     return Engine
 

@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -74,7 +75,7 @@ class Kernel:
     ):
         from jupyter_client.manager import KernelManager
 
-        self._client = None
+        self._client, self._lock = None, threading.RLock()
         # sockets in a private folder: no port to race for, nothing to eavesdrop on
         self._folder = tempfile.mkdtemp(prefix="nbs-")
         self.manager = KernelManager(
@@ -116,12 +117,17 @@ class Kernel:
         self._tell(_GUARD.format(kept=kept))
 
     def stop(self) -> None:
-        "End the kernel at once; more than once does no harm"
-        if self._client:
-            self._client.stop_channels()
-        if self.manager.has_kernel:
-            self.manager.shutdown_kernel(now=True)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        "End the kernel at once; more than once, from whatever thread, does no harm"
+        with self._lock:
+            if self._client:
+                self._client.stop_channels()
+                self._client = None
+            if self.manager.has_kernel:
+                try:
+                    self.manager.shutdown_kernel(now=True)
+                except Exception:  # the manager has lost count of its kernel's state
+                    self.manager.provisioner.process.kill()
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #5282019d
 EXIT_CODES = {
