@@ -6,8 +6,10 @@
 __all__ = ['main']
 
 # %% ../notebooks/91_entry.ipynb #99c4b2e0
+import contextlib
 import os
 import signal
+import sys
 
 
 def _leave(number: int, frame: object) -> None:
@@ -18,6 +20,19 @@ def _leave(number: int, frame: object) -> None:
 def main() -> None:
     "The entry point of `nbs`"
     signal.signal(signal.SIGINT, _leave)
-    from nbs_lib.cli import main as run
+    code = 0
+    try:
+        from nbs_lib.cli import main as run
 
-    run()
+        run()
+    except SystemExit as e:
+        code = e.code if isinstance(e.code, int) else int(e.code is not None)
+    except KeyboardInterrupt:
+        code = 130
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # all is done; an interrupt now would only spoil the exit code
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

@@ -1,6 +1,7 @@
 "What kernels cost: the same notebooks with ordinary and with warm kernels, side by side, medians of several rounds."
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -53,8 +54,9 @@ def share(pid: int) -> float:
 
 
 def memory(kernel: str, kernels: int = 4) -> float:
-    "Megabytes that each further kernel costs, everything imported"
-    managers, costs = [KernelManager(kernel_name=kernel) for _ in range(kernels)], []
+    "Megabytes by which the memory of all grows with each further kernel, everything imported; the warm process counts"
+    managers = [KernelManager(kernel_name=kernel) for _ in range(kernels)]
+    totals = []
     for manager in managers:
         manager.start_kernel()
         client = manager.client()
@@ -62,10 +64,14 @@ def memory(kernel: str, kernels: int = 4) -> float:
         client.wait_for_ready(timeout=120)
         client.execute_interactive(IMPORTS, timeout=120)
         client.stop_channels()
+        pids = [m.provisioner.process.pid for m in managers if m.has_kernel]
+        parents = {int(Path(f"/proc/{p}/stat").read_text().rsplit(")", 1)[1].split()[1]) for p in pids} - {
+            os.getpid()
+        }
+        totals.append(sum(map(share, [*pids, *parents])))
     for manager in managers:
-        costs.append(share(manager.provisioner.process.pid))
         manager.shutdown_kernel(now=True)
-    return statistics.median(costs)
+    return statistics.median(b - a for a, b in itertools.pairwise(totals))
 
 
 def cold(path: Path) -> float:
