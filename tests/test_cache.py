@@ -136,6 +136,15 @@ def test_a_file_that_a_cell_reads_is_an_input(project):
     assert run(project)[0] == ["modeling"]
 
 
+def test_a_cell_that_loads_the_config_itself_depends_on_all_of_it(project):
+    add_cell(project, "features", "from nbs_lib.core.study import load_study; mine = load_study(study).goal")
+    assert run(project)[0] == ["features"]
+    config = project / "configs/a.yaml"
+    config.write_text(config.read_text().replace("goal: 5", "goal: 6"))
+    assert "file configs/a.yaml: changed" in why(project)
+    assert run(project)[0] == ["features", "evaluation"]
+
+
 def entry_files(root: Path, stage: str) -> list[Path]:
     return list((root / ".nbs/cache/entries/a" / stage).glob("*.json"))
 

@@ -84,7 +84,7 @@ def located(
 # %% ../../notebooks/core/00c_reads.ipynb #45dabbf2
 def _no_inputs() -> list[Path]:
     "Folders and files whose reading is recorded otherwise, or is no input"
-    made = [folder(k) for k in FOLDERS if k != "raw"]
+    made = [folder(k) for k in FOLDERS if k not in ("raw", "configs")]
     names = (".nbs", ".git", ".venv", "wandb", "settings.ini", ".ipynb_checkpoints")
     return [*made, *(project_root() / n for n in names)]
 

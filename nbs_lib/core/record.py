@@ -146,8 +146,8 @@ def open_stage(
     if name not in STAGES:
         raise NbsError(f"there is no stage {name!r}{did_you_mean(name, STAGES)}")
     SETTINGS_READ.clear()
-    watch_files()
     stage = Stage(name, load_study(study), os.environ.get("NBS_RUN", "work"))
+    watch_files()  # the study's keys are watched one by one; whoever reads the file itself depends on all of it
     stage.folder.mkdir(parents=True, exist_ok=True)
     _record_file(stage.name, stage.study.name, stage.run).unlink(missing_ok=True)
     look.use_style()
