@@ -326,8 +326,8 @@ def test_secrets_stay_out_of_messages(project, monkeypatch):
     monkeypatch.setenv("SHOP_PW", "hunter2@x")
     for url in [
         "postgresql://ada:${env:SHOP_PW}@localhost:1/shop",
-        "nosuch://ada:hunter2@localhost/shop",
-        "mysql+nodriver://a:hunter2@h/d",
+        "nosuch://ada:${env:SHOP_PW}@localhost/shop",
+        "mysql+nodriver://a:${env:SHOP_PW}@h/d",
     ]:
         with pytest.raises(NbsError) as e:
             read_source(DataSpec(url=url, query="SELECT 1"))

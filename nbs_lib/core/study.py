@@ -90,8 +90,7 @@ class DataSpec(_Part):
             )
         if bool(self.url) != bool(self.query):
             raise ValueError("url and query go together")
-        password = re.search(r"://[^/@:]*:(.+)@", self.url or "")
-        if password and not re.fullmatch(r"(\$\{env:\w+\})+", password[1]):
+        if re.search(r"://[^/@:]*:[^@]+@", re.sub(r"\$\{env:\w+\}", "", self.url or "")):
             raise ValueError(
                 "url: holds a password; put it into the environment and write ${env:NAME} in its place"
             )

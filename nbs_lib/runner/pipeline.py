@@ -653,7 +653,11 @@ def secrets_of(
 ) -> dict[str, str]:  # by name
     "The values that must not be shown anywhere; very short ones would be found everywhere"
     names = set(re.findall(r"\$\{env:([A-Za-z_]\w*)\}", json.dumps(as_config(study))))
-    return {n: os.environ[n] for n in sorted(names) if len(os.environ.get(n, "")) >= 4}
+    values = {n: os.environ[n] for n in sorted(names) if n in os.environ}
+    for name, value in list(values.items()):  # a whole URL may stand in one variable
+        if inside := re.search(r"://[^/@:]*:([^@]+)@", value):
+            values[f"{name}, its password"] = inside[1]
+    return {n: v for n, v in values.items() if len(v) >= 4}
 
 
 def check(
