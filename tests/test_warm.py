@@ -451,7 +451,7 @@ x, y = torch.randn(512, 20), torch.randn(512, 1)
 opt = torch.optim.Adam(net.parameters(), 1e-2)
 for _ in range(50):
     opt.zero_grad(); loss = ((net(x) - y) ** 2).mean(); loss.backward(); opt.step()
-print(repr(float(loss)))
+print(repr(loss.item()))
 """
 
 
@@ -460,7 +460,8 @@ def test_torch_computes_the_same_after_the_fork(monkeypatch):
     monkeypatch.setenv("NBS_EXECUTION_PRELOAD", warm.PRELOAD + " torch")
     with Kernel() as forked, Kernel("python3") as ordinary:
         assert isinstance(forked.process, warm.ForkedProcess)
-        assert forked.run(TORCH) == ordinary.run(TORCH)
+        values = [kernel.run(TORCH).splitlines()[-1] for kernel in (forked, ordinary)]
+        assert values[0] == values[1] and float(values[0]) < 1.2
 
 
 def test_the_copy_that_runs_a_study_hands_on_streams_signals_and_code(place):
