@@ -208,15 +208,10 @@ def _tell_why(names: list[str], changes: list[str], again: frozenset[str]) -> No
 
 def _run_one(name: str, changes: list[str], quiet: bool, again: frozenset[str]) -> int:
     from nbs_lib.runner import pipeline
-    from nbs_lib.runner.warm import hand_over
 
     progress, hush = Progress(), lambda line: None
     talk = (hush, hush) if quiet else (progress.say, progress.tick)
-    if not (manifest := pipeline.nothing_to_do(name, changes, talk[0], again)):
-        if (code := hand_over("nbs_lib.cli:main", ["nbs", *sys.argv[1:]])) is not None:
-            return code
-        manifest = pipeline.run_study(name, changes, *talk, again)
-    progress.say(summary_text(manifest))
+    progress.say(summary_text(pipeline.run_study(name, changes, *talk, again)))
     return 0
 
 

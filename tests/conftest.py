@@ -39,12 +39,6 @@ def nbs(root: Path, *args: str, timeout: float = 600, **more: str) -> subprocess
     )
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    "With several processes the longest file has to begin first; with one, the fast ones do"
-    if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: item.path.name != "test_run.py")
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     return make_project(tmp_path / "project")
@@ -86,8 +80,10 @@ def browser_path() -> str | None:
     return next((p for n in names if (p := shutil.which(n))), None)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    "Say plainly which tests a machine without a browser cannot run"
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    "Begin with the longest file when there are several processes; say which tests need a browser that is not here"
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.path.name != "test_run.py")
     if browser_path():
         return
     reason = "no Chromium or Chrome here; install one (Debian: apt install chromium) to run this test"

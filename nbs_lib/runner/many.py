@@ -32,7 +32,7 @@ def child() -> None:
     asked = json.loads(sys.argv[1])
     channel, lock = os.fdopen(os.dup(1), "w", encoding="utf-8"), threading.Lock()
     os.dup2(2, 1)  # whatever else is printed does not mix with the messages
-    if not os.environ.get("NBS_COPY"):  # a copy of the warm process watches already
+    if "parent" in asked:  # a copy of the warm process watches already
         _end_with(asked["parent"])
 
     def tell(kind: str, what: object) -> None:
@@ -81,19 +81,14 @@ class Outcome:
 
 def _start(name: str, changes: list[str], again: frozenset[str]) -> tuple[Any, Any]:
     "A process for one study, and the file of its messages"
-    asked = json.dumps({"name": name, "changes": changes, "again": sorted(again), "parent": os.getpid()})
+    asked = {"name": name, "changes": changes, "again": sorted(again)}
     ours, theirs = os.pipe()
     try:
         try:
-            process = fork_call(
-                "nbs_lib.runner.many:child",
-                ["nbs", asked],
-                (None, theirs, None),
-                {"NBS_COPY": "1"},
-                120,
-                True,
-            )
+            files = (None, theirs, None)
+            process = fork_call("nbs_lib.runner.many:child", ["nbs", json.dumps(asked)], files, 120, True)
         except NotWarm:
+            asked = json.dumps(asked | {"parent": os.getpid()})
             command = [sys.executable, "-c", "from nbs_lib.runner.many import child; child()", asked]
             process = subprocess.Popen(command, stdout=theirs, stdin=subprocess.DEVNULL)
     finally:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EXIT_CODES', 'AHEAD', 'Kernel', 'StageFailed', 'explain_failure', 'Run', 'notebook_path', 'limits_of',
            'execute_stage', 'take_or_run', 'finish_stage', 'needs', 'Kernels', 'run_stages', 'make_plan', 'why_text',
-           'unchanged', 'run_study', 'nothing_to_do', 'secrets_of', 'check', 'refresh_index', 'tracking', 'NoTracker']
+           'unchanged', 'run_study', 'secrets_of', 'check', 'refresh_index', 'tracking', 'NoTracker']
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #9ca10bb2
 import contextlib
@@ -573,18 +573,6 @@ def run_study(
             f"once there is room, the same command goes on from the last finished stage",
             "disk",
         ) from None
-
-
-def nothing_to_do(
-    name: str,  # as in configs/
-    changes: list[str],  # `key=value`, for this run only
-    say: Callable[[str], None],  # a line that stays
-    again: frozenset[str] = frozenset(),  # stages that run even if they are fresh
-) -> dict | None:  # the manifest of the newest version when nothing has changed since
-    "The quick answer: whether a run would do anything at all"
-    if manifest := unchanged(*_look(name, changes, again)):
-        say(_NOTHING.format(name=name, version=manifest["version"]))
-    return manifest
 
 
 _NOTHING = "{name}: nothing has changed since {version}; --force makes a new version all the same"
