@@ -154,7 +154,7 @@ def run(
     """Make a new version: execute the stages, write the reports.
 
     Only what has changed runs: a stage whose inputs are as they were is taken from the cache. After a failure, an
-    interrupt or a kill, the same command goes on from the last finished stage.
+    interrupt or a kill, the next run goes on from the last finished stage (unless --force or --from say otherwise).
 
     Examples: nbs run flights --set modeling.trials=20, nbs run flights --why, nbs run --all -j 2
 
@@ -196,14 +196,11 @@ def _again(stage: str | None, force: bool) -> frozenset[str]:
 
 
 def _tell_why(names: list[str], changes: list[str], again: frozenset[str]) -> None:
-    from nbs_lib.core.study import load_study
-    from nbs_lib.runner import cache, pipeline
+    from nbs_lib.runner import pipeline
 
     for name in names:
-        world = cache.World(load_study(name, changes))
-        plan = pipeline.make_plan(world, again)
+        world, plan = pipeline.look(name, changes, again)
         print(pipeline.why_text(name, plan, pipeline.unchanged(world, plan)))
-        cache.remember(world)
 
 
 def _run_one(name: str, changes: list[str], quiet: bool, again: frozenset[str]) -> int:
@@ -393,7 +390,7 @@ def _stop_asked(number: int, frame: object) -> None:
     raise SystemExit(128 + number)
 
 
-_INTERRUPTED = "interrupted: no version was written; the same command goes on from the last finished stage"
+_INTERRUPTED = "interrupted: what was under way wrote no version; the next run (without --force) goes on from the last finished stage"
 
 
 def main() -> None:
@@ -402,6 +399,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stop_asked)
     try:
         code = app(standalone_mode=False)
+        if code == 130:  # Typer has made an exit code of the interrupt
+            _fail(_INTERRUPTED, 130)
     except NbsError as e:
         _fail(f"error: {e}", 2)
     except KeyboardInterrupt:

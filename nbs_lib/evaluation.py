@@ -382,11 +382,9 @@ def metrics_table(
 
 # %% ../notebooks/04_evaluation.ipynb #1a6b7e46
 def promised(
-    record: dict,  # of modeling
-    metric: Metric,  # the headline's
+    found: dict,  # of modeling: value, low, high
 ) -> tuple[float, float, float]:  # mean over the folds, low, high; nan where modeling has none
     "The cross-validated score as modeling reported it"
-    found = record["metrics"][f"cv_{metric.name}"]
     return tuple(np.nan if found[k] is None else found[k] for k in ("value", "low", "high"))
 
 

@@ -289,7 +289,7 @@ def test_the_cache_folder_may_vanish_while_a_study_runs(project):
 def test_code_that_is_edited_while_it_runs_is_not_kept(project):
     add_cell(project, "modeling", "open('helpers.py', 'a').write('\\nedited = 1\\n')", at=4)
     exit_code, said = run(project)
-    assert exit_code == 0 and "code was edited while it ran" in said
+    assert exit_code == 0 and "helpers.py was edited while it ran" in said
     assert not list((project / ".nbs/cache/entries/a/modeling").glob("*"))
 
 

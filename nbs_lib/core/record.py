@@ -25,7 +25,18 @@ from IPython.display import display
 from . import show as look
 from .checklist import CHECKS
 from .files import file_sha256, stage_folder, write_atomically
-from .reads import files_read, modules_in_use, note_file, packages_in_use, watch_files
+from nbs_lib.core.reads import (
+    changed_meanwhile,
+    files_read,
+    folders_read,
+    modules_in_use,
+    note_file,
+    packages_in_use,
+    said_sha256,
+    unwatched,
+    watch_files,
+    watching,
+)
 from nbs_lib.core.settings import (
     SETTINGS_READ,
     STAGES,
@@ -35,7 +46,15 @@ from nbs_lib.core.settings import (
     project_root,
     relative,
 )
-from .study import Study, as_config, config_fingerprint, flat_config, load_study, watch_keys
+from nbs_lib.core.study import (
+    LOADED,
+    Study,
+    as_config,
+    config_fingerprint,
+    flat_config,
+    load_study,
+    watch_keys,
+)
 
 # %% ../../notebooks/core/04_record.ipynb #e1a81ea6
 def plain(
@@ -110,7 +129,6 @@ class Stage:
             "run": run,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "config_fingerprint": config_fingerprint(study),
-            "config": as_config(study),
             "seed": study.seed,
             "inputs": {},
             "artifacts": {},
@@ -122,6 +140,7 @@ class Stage:
             "figures": [],
             "tables": [],
         }
+        self._config = as_config(study)
         self._keys = watch_keys(study)  # from here on, what is read counts
 
     @property
@@ -138,6 +157,9 @@ class Stage:
         return f"Stage({self.name!r}, study={self.study.name!r}, run={self.run!r})"
 
 # %% ../../notebooks/core/04_record.ipynb #cd6850fe
+_current: Stage | None = None  # the stage that is open in this process
+
+
 def open_stage(
     name: str,  # one of `STAGES`
     study: str,  # the notebook's parameter
@@ -145,9 +167,17 @@ def open_stage(
     "Open a stage of a study for the run that `NBS_RUN` names, or else for the working state"
     if name not in STAGES:
         raise NbsError(f"there is no stage {name!r}{did_you_mean(name, STAGES)}")
-    SETTINGS_READ.clear()
-    stage = Stage(name, load_study(study), os.environ.get("NBS_RUN", "work"))
-    watch_files()  # the study's keys are watched one by one; whoever reads the file itself depends on all of it
+    global _current
+    if not (watching() and "NBS_RUN" in os.environ):  # a run watches from its kernel's first moment
+        watch_files()
+        SETTINGS_READ.clear()
+        LOADED.clear()
+    with (
+        unwatched()
+    ):  # the study's keys are watched one by one; whoever reads the file itself depends on all of it
+        stage = Stage(name, load_study(study), os.environ.get("NBS_RUN", "work"))
+        LOADED.pop()
+    _current = stage
     stage.folder.mkdir(parents=True, exist_ok=True)
     _record_file(stage.name, stage.study.name, stage.run).unlink(missing_ok=True)
     look.use_style()
@@ -176,17 +206,25 @@ def write(
     }
 
 
+def _find_record(stage: str, study: str, run: str) -> dict | None:
+    files = [_record_file(stage, study, run)]
+    if run == "work":
+        files = list((folder(STAGES[stage]) / study).glob(f"*/{stage}.json"))
+    records = [json.loads(f.read_text(encoding="utf-8")) for f in files if f.is_file()]
+    return max(records, key=lambda r: r.get("taken") or r["finished"], default=None)
+
+
 def read_record(
     stage: str,  # one of `STAGES`
     study: str,  # its name
     run: str,  # a version, or "work" for the newest of all runs
 ) -> dict | None:  # None when that stage has not finished
-    "The record of a finished stage"
-    files = [_record_file(stage, study, run)]
-    if run == "work":
-        files = list((folder(STAGES[stage]) / study).glob(f"*/{stage}.json"))
-    records = [json.loads(f.read_text(encoding="utf-8")) for f in files if f.is_file()]
-    return max(records, key=lambda r: r["finished"], default=None)
+    "The record of a finished stage; a stage that reads it depends on all that it says"
+    record = _find_record(stage, study, run)
+    if _current and study == _current.study.name and stage != _current.name:
+        said = record and said_sha256(record)
+        _current.record["inputs"][f"record of {stage}"] = {"stage": stage, "said": said}
+    return record
 
 
 def load_artifact(
@@ -203,7 +241,7 @@ def load_artifact(
 def _stale(record: dict, study: str, run: str) -> str | None:
     "The artifact whose newer version this record has not seen, if any"
     for name, used in record["inputs"].items():
-        source = read_record(used["stage"], study, run)
+        source = used.get("sha256") and _find_record(used["stage"], study, run)
         now = source and source["artifacts"].get(name)
         if now and now["sha256"] != used["sha256"]:
             return name
@@ -223,14 +261,15 @@ def read(
     order = list(STAGES)
     earlier = order[: order.index(self.name)]
     for stage in reversed(earlier):
-        record = read_record(stage, self.study.name, self.run)
+        record = _find_record(stage, self.study.name, self.run)
         if record and name in record["artifacts"]:
             if old := _stale(record, self.study.name, self.run):
                 raise NbsError(
                     f"study {self.study.name!r}: stage {stage} has not seen the newest {old!r}; run its notebook again"
                 )
             return self._note_input(name, stage, record["artifacts"][name])
-    missing = [s for s in earlier if not read_record(s, self.study.name, self.run)]
+    self.record["inputs"][name] = {"stage": None}  # that it was missing is known now, and may have counted
+    missing = [s for s in earlier if not _find_record(s, self.study.name, self.run)]
     hint = (
         f"run {', '.join(missing)} first, or `nbs run {self.study.name}`"
         if missing
@@ -240,9 +279,24 @@ def read(
 
 
 @patch
+def metric_of(
+    self: Stage,
+    stage: str,  # an earlier one
+    name: str,  # of its metric
+) -> dict:  # value, low, high …
+    "A number that an earlier stage recorded"
+    record = _find_record(stage, self.study.name, self.run)
+    if not record or name not in record["metrics"]:
+        raise NbsError(f"study {self.study.name!r}: stage {self.name} needs the metric {name!r} of {stage}")
+    found = record["metrics"][name]
+    self.record["inputs"][f"metric {name}"] = {"stage": stage, "metric": name, "value": found}
+    return found
+
+
+@patch
 def _note_input(self: Stage, name: str, stage: str, entry: dict) -> object:
     value = load_artifact(entry)
-    self.record["inputs"][name] = {"stage": stage, "sha256": entry["sha256"]}
+    self.record["inputs"][name] = {"stage": stage, "sha256": entry["sha256"], "bytes": entry["bytes"]}
     return value
 
 # %% ../../notebooks/core/04_record.ipynb #3198f305
@@ -302,7 +356,7 @@ def openings(
 def _open_holdout(self: Stage) -> pd.DataFrame:
     if self.name != "evaluation":
         raise NbsError(f"stage {self.name}: the holdout is sealed; only evaluation opens it")
-    record = read_record("exploration", self.study.name, self.run)
+    record = _find_record("exploration", self.study.name, self.run)
     if not record:
         raise NbsError(f"study {self.study.name!r}: no sealed holdout yet: run exploration first")
     sealed = record["holdout"]
@@ -435,16 +489,19 @@ def file(
 @patch
 def close(self: Stage) -> None:
     "Write the record and show where this stage's results came from"
-    modules = modules_in_use()
+    modules, everything = modules_in_use(), self.study.name in LOADED
     self.record |= {
         "finished": datetime.now(UTC).isoformat(timespec="microseconds"),
         "seconds": round(time.perf_counter() - self._clock, 2),
         "modules": modules,
         "reads": {
-            "config": {k: v for k, v in flat_config(self.record["config"]).items() if k in self._keys},
+            "config": {k: v for k, v in flat_config(self._config).items() if everything or k in self._keys},
             "files": files_read(),
+            "folders": folders_read(),
             "settings": dict(SETTINGS_READ),
         },
+        "changed_meanwhile": changed_meanwhile(),
+        "config": self._config,
         "packages": packages_in_use(),
         "python": platform.python_version(),
         "platform": platform.platform(),

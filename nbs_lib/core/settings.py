@@ -70,9 +70,8 @@ def _read_ini(path: str, mtime: float) -> configparser.ConfigParser:
     return ini
 
 
-SETTINGS_READ: dict[
-    str, str
-] = {}  # what this process has asked for, beside folders and how things are executed
+SETTINGS_READ: dict[str, list[str]] = {}  # value and default of what this process has asked for
+_OUTPUTS = [("paths", k) for k in ("configs", "processed", "features", "models", "reports", "notebooks")]
 
 
 def setting(
@@ -86,8 +85,8 @@ def setting(
         value = default
         if file.exists():
             value = _read_ini(str(file), file.stat().st_mtime).get(section, key, fallback=default)
-    if section not in ("paths", "execution", "tracking"):
-        SETTINGS_READ[f"{section}.{key}"] = value
+    if section not in ("execution", "tracking") and (section, key) not in _OUTPUTS:
+        SETTINGS_READ[f"{section}.{key}"] = [value, default]
     return value
 
 
@@ -134,9 +133,9 @@ def relative(
     path: str | Path,  # any path
 ) -> str:  # with forward slashes; absolute when it lies outside the project
     "A path as messages and records show it: relative to the project's root"
-    path = Path(path)
-    absolute = path if path.is_absolute() else project_root() / path
-    try:
-        return absolute.resolve().relative_to(project_root()).as_posix()
-    except ValueError:
-        return absolute.as_posix()
+    path, root = Path(path), project_root()
+    absolute = Path(os.path.normpath(path if path.is_absolute() else root / path))
+    for one in (absolute, absolute.resolve()):  # a link inside the project counts as being there
+        if one.is_relative_to(root):
+            return one.relative_to(root).as_posix()
+    return absolute.as_posix()

@@ -23,6 +23,7 @@ from .warm import NotWarm, fork_call
 
 # %% ../../notebooks/runner/06_many.ipynb #381f7915
 def _terminated(number: int, frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)  # once is enough: a second would disturb the clearing up
     raise SystemExit(128 + number)
 
 
@@ -90,7 +91,11 @@ def _start(name: str, changes: list[str], again: frozenset[str]) -> tuple[Any, A
         except NotWarm:
             asked = json.dumps(asked | {"parent": os.getpid()})
             command = [sys.executable, "-c", "from nbs_lib.runner.many import child; child()", asked]
-            process = subprocess.Popen(command, stdout=theirs, stdin=subprocess.DEVNULL)
+            own = {
+                "stdin": subprocess.DEVNULL,
+                "start_new_session": True,
+            }  # the terminal's Ctrl-C comes from us alone
+            process = subprocess.Popen(command, stdout=theirs, **own)
     finally:
         os.close(theirs)
     return process, os.fdopen(ours, "rb", buffering=0)

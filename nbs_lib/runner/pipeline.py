@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['EXIT_CODES', 'AHEAD', 'Kernel', 'StageFailed', 'explain_failure', 'Run', 'notebook_path', 'limits_of',
-           'execute_stage', 'take_or_run', 'finish_stage', 'needs', 'Kernels', 'run_stages', 'make_plan', 'why_text',
-           'unchanged', 'run_study', 'secrets_of', 'check', 'refresh_index', 'tracking', 'NoTracker']
+           'execute_stage', 'take_or_run', 'needs', 'Kernels', 'run_stages', 'make_plan', 'why_text', 'unchanged',
+           'run_study', 'look', 'secrets_of', 'check', 'refresh_index', 'tracking', 'NoTracker']
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #9ca10bb2
 import contextlib
 import errno
+import hashlib
 import html
 import json
 import os
+import queue
 import re
 import shutil
 import subprocess
@@ -29,7 +31,7 @@ from pathlib import Path
 from ..core.files import file_sha256, locked, stage_folder, write_atomically
 from ..core.reads import portable
 from ..core.settings import STAGES, NbsError, folder, number_setting, project_root, relative
-from ..core.study import Study, as_config, load_study
+from ..core.study import Study, as_config, config_fingerprint, load_study
 from . import cache
 from .engine import Limits, Stopped, last_lines, secrets_in
 
@@ -46,6 +48,17 @@ _IMPORTS = {
 }
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #206cc6e2
+_BEGIN = """
+import os as _os
+_os.environ.update({env!r})
+try:
+    from nbs_lib.core.reads import watch_files as _watch
+    _watch()
+    del _watch
+except ImportError:  # the first cell will say what is wrong with the library
+    pass
+del _os
+"""
 _GUARD = """
 def _guard(limit):
     import sys
@@ -104,17 +117,32 @@ class Kernel:
         self._client = client
         self._tell(code)
 
-    def _tell(self, code: str) -> None:
-        self._client.execute(code, silent=True, store_history=False)
+    def _tell(self, code: str) -> str:
+        return self._client.execute(code, silent=True, store_history=False)
+
+    def _wait_for(self, message: str, seconds: float = 120) -> None:
+        "Wait until a message is answered: what comes over another connection could overtake it"
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and self._client:
+            try:
+                reply = self._client.get_shell_msg(timeout=0.5)
+            except queue.Empty:
+                if self.manager.provisioner.process.poll() is not None:
+                    raise RuntimeError("it ended while it was starting") from None
+                continue
+            if reply["parent_header"].get("msg_id") == message:
+                if reply["content"]["status"] != "ok":
+                    raise RuntimeError(f"{reply['content'].get('ename')}: {reply['content'].get('evalue')}")
+                return
+        raise RuntimeError("it did not answer")
 
     def serve(
         self,
         env: dict[str, str],  # the run's variables
         kept: int,  # bytes of output of a cell that are kept
     ) -> None:
-        "Make the kernel part of a run"
-        self._tell(f"import os as _o\n_o.environ.update({env!r})\ndel _o")
-        self._tell(_GUARD.format(kept=kept))
+        "Make the kernel part of a run, before its first cell"
+        self._wait_for(self._tell(_BEGIN.format(env=env) + _GUARD.format(kept=kept)))
 
     def stop(self) -> None:
         "End the kernel at once; more than once, from whatever thread, does no harm"
@@ -194,6 +222,8 @@ class Run:
     timings: dict[str, float] = field(default_factory=dict)
     records: dict[str, dict] = field(default_factory=dict)  # of the stages that have finished
     keys: dict[str, str | None] = field(default_factory=dict)  # of their entries in the cache
+    read: dict[str, str] = field(default_factory=dict)  # their notebooks as `cache.as_read` has them
+    published: dict | None = None  # the manifest, once the version is there
     secrets: dict[str, str] = field(default_factory=dict)  # by name: values that nothing may show
 
 
@@ -326,54 +356,43 @@ def take_or_run(
     run: Run,  # the run
     stage: str,  # which stage
     kernel: Callable[[], Kernel],  # starts one, or hands out the one that was started ahead
-) -> tuple[Path, str]:  # the executed notebook, and the hash of its source; "" when it was taken
+) -> tuple[Path, bool]:  # the executed notebook; whether it ran
     "Have a stage's results in the version being built"
     source = notebook_path(stage)
-    output = run.building / source.name
+    content, output = source.read_bytes(), run.building / source.name
+    run.read[stage] = cache.as_read(json.loads(content))
     if stage not in run.again:
         answer = cache.ask(run.world, stage, portable(source), dict(run.records))
         if answer.entry:
             try:
-                run.records[stage] = cache.take(answer.entry, run.version, source, output)
+                run.records[stage] = cache.take(answer.entry, run.version, content, output)
                 run.keys[stage], run.timings[stage] = answer.entry["key"], 0.0
-                return output, ""
+                return output, False
             except cache.Damaged as e:
                 run.say(f"  note: {e}: {stage} runs again")
-    sha = file_sha256(source)
     _attempt(run, stage, kernel())
-    run.records[stage] = _record_of(run, stage)
-    return output, sha
+    run.records[stage] = record = _record_of(run, stage, output)
+    sha = hashlib.sha256(content).hexdigest()
+    run.keys[stage], why = cache.store(run.world, record, output, portable(source), sha)
+    if why:
+        run.say(f"  note: {stage}: {why}")
+    return output, True
 
 
-def _record_of(run: Run, stage: str) -> dict:
-    "What a stage that has just run left behind"
+def _record_of(run: Run, stage: str, executed: Path) -> dict:
+    "What a stage that has just run left behind, once it shows no secret"
     file = stage_folder(stage, run.study.name, run.version) / f"{stage}.json"
     if not file.is_file():
         name = notebook_path(stage).name
         raise StageFailed(
             f"stage {stage}: it wrote no record; the last cell of {name} has to call stage.close()"
         )
-    if names := secrets_in(file.read_text(encoding="utf-8"), run.secrets):
-        raise NbsError(f"stage {stage}: its record shows the value of ${{env:{names[0]}}}: take that out")
+    for what, path in (("record", file), ("notebook", executed)):
+        if names := secrets_in(path.read_text(encoding="utf-8"), run.secrets):
+            raise NbsError(f"stage {stage}: its {what} shows the value of ${{env:{names[0]}}}: take that out")
     return json.loads(file.read_text(encoding="utf-8"))
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #07b0c972
-def finish_stage(
-    run: Run,  # the run
-    stage: str,  # which stage
-    executed: Path,  # its notebook with outputs
-    sha: str,  # of the source it was executed from; "" when it was taken from the cache
-    render: Callable[[str, Path], None],  # makes the stage's page
-) -> None:
-    "What can be done beside the next stage: keep the result, make the page"
-    if sha:
-        source = portable(notebook_path(stage))
-        run.keys[stage], why = cache.store(run.world, run.records[stage], executed, source, sha)
-        if why:
-            run.say(f"  note: {stage}: {why}")
-    render(stage, executed)
-
-# %% ../../notebooks/runner/05_pipeline.ipynb #e11d6dbe
 AHEAD = 2  # kernels started while a stage runs: ordinary ones have much to import
 
 
@@ -384,7 +403,7 @@ def needs(
     "The stages that a stage read from the last time it ran"
     order = list(STAGES)
     for entry in cache.entries(study, stage)[:1]:
-        return {a["stage"] for a in entry["inputs"]["artifacts"].values()}
+        return {a["stage"] for a in entry["inputs"]["artifacts"].values()} - {None}
     return set(order[: order.index(stage)])
 
 
@@ -456,12 +475,12 @@ def run_stages(
     done: set[str] = set()
     with ThreadPoolExecutor(1) as background, ThreadPoolExecutor(len(order)) as workers:
 
-        def finish_waiting() -> None:
+        def render_waiting() -> None:
             while waiting:
-                pages.append(background.submit(finish_stage, run, *waiting.pop(0), render))
+                pages.append(background.submit(render, *waiting.pop(0)))
 
         def kernel_for(stage: str) -> Kernel:
-            finish_waiting()  # pages are made while a kernel computes, not while the next one could start
+            render_waiting()  # pages are made while a kernel computes, not while the next one could start
             return kernels.get(stage)
 
         try:
@@ -478,11 +497,11 @@ def run_stages(
                         run.records.pop(s, None)
                         del started[s]
                         continue
-                    executed, sha = started[s].result()
+                    executed, ran = started[s].result()
                     done.add(s)
-                    run.say(f"  {s:<12} {run.timings[s]:5.1f} s" if sha else f"  {s:<12}   fresh")
-                    waiting.append((s, executed, sha))
-            finish_waiting()
+                    run.say(f"  {s:<12} {run.timings[s]:5.1f} s" if ran else f"  {s:<12}   fresh")
+                    waiting.append((s, executed))
+            render_waiting()
             run.tick("  rendering the last page")
             for page in pages:
                 page.result()
@@ -543,10 +562,19 @@ def unchanged(
         manifest = versions.read_manifest(world.study.name, names[-1])
         home = folder("reports") / world.study.name / names[-1]
         keys = {a.stage: a.entry["key"] for a in plan}
-        same = manifest.get("made_of") == cache.made_of(world, keys, {s: notebook_path(s) for s in STAGES})
-        if same and all(file_sha256(home / p) == sha for p, sha in manifest["files"].items()):
+        read = {s: cache.as_read(json.loads(notebook_path(s).read_bytes())) for s in STAGES}
+        same = manifest.get("made_of") == cache.made_of(world, keys, read)
+        pages = all(file_sha256(home / p) == sha for p, sha in manifest["files"].items())
+        if same and pages and _has_artifacts(manifest):
             return manifest
     return None
+
+
+def _has_artifacts(manifest: dict) -> bool:
+    "Whether what a version's stages wrote is still there"
+    wrote = [a for s in manifest["stages"].values() for a in s["artifacts"].values()]
+    files = [(project_root() / a["path"], a["bytes"]) for a in wrote]
+    return all(path.is_file() and path.stat().st_size == size for path, size in files)
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #3ee71bb4
 def run_study(
@@ -558,7 +586,7 @@ def run_study(
 ) -> dict:  # the manifest of the new version, or of the newest when nothing has changed since
     "Make a new version of a study, running only what has changed"
     began = time.perf_counter()
-    world, plan = _look(name, changes or [], again)
+    world, plan = look(name, changes or [], again)
     if manifest := unchanged(world, plan):
         say(_NOTHING.format(name=name, version=manifest["version"]))
         return manifest
@@ -570,7 +598,7 @@ def run_study(
             raise
         raise StageFailed(
             f"{relative(e.filename) if e.filename else 'a file'}: cannot be written ({e.strerror}); no version was made; "
-            f"once there is room, the same command goes on from the last finished stage",
+            f"once there is room, the next run (without --force) goes on from the last finished stage",
             "disk",
         ) from None
 
@@ -578,8 +606,12 @@ def run_study(
 _NOTHING = "{name}: nothing has changed since {version}; --force makes a new version all the same"
 
 
-def _look(name: str, changes: list[str], again: frozenset[str]) -> tuple[cache.World, list[cache.Answer]]:
-    "The study, and what would run"
+def look(
+    name: str,  # as in configs/
+    changes: list[str],  # `key=value`, for this run only
+    again: frozenset[str],  # stages that run even if they are fresh
+) -> tuple[cache.World, list[cache.Answer]]:
+    "A study, and what of it would run"
     world = cache.World(load_study(name, changes))
     _check_notebooks()
     plan = make_plan(world, again)
@@ -628,12 +660,28 @@ def _make_version(
 
         version, building = versions.claim_version(name)
         cleanup.callback(versions.let_go, building)
-        cleanup.push(lambda kind, *_: versions.discard(name, version) if kind else None)
-        env = {"NBS_RUN": version, "NBS_SET": json.dumps(changes)}
+        cleanup.push(lambda kind, *_: versions.discard(name, version) if kind and building.exists() else None)
+        config = _keep_config(study, changes, building)
+        env = {"NBS_RUN": version, "NBS_SET": json.dumps(changes), "NBS_CONFIG": str(config)}
         run = Run(study, version, building, env, *talk, world, again, began, secrets=secrets_of(study))
-        manifest = _build(run, Kernels(wanted, first), changes)
+        try:
+            _build(run, Kernels(wanted, first), changes)
+        except (Exception, KeyboardInterrupt) as e:
+            if not run.published:
+                raise
+            run.say(f"  note: {version} is complete; what comes after failed: {type(e).__name__}: {e}")
         cache.note_checked(cache.check_key(world))
-    return manifest
+    return run.published
+
+
+def _keep_config(study: Study, changes: list[str], building: Path) -> Path:
+    "The config as it was when the run began: whoever edits it meanwhile means the next run"
+    source = folder("configs") / f"{study.name}.yaml"
+    kept = building / ".config" / source.name
+    write_atomically(kept, source.read_bytes())
+    if config_fingerprint(load_study(study.name, changes)) != config_fingerprint(study):
+        raise NbsError(f"{relative(source)}: was edited just now; run it again")
+    return kept
 
 
 def secrets_of(
@@ -658,7 +706,7 @@ def check(
     return check_study(study, read_table(study))
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #d55f25b2
-def _build(run: Run, kernels: Kernels, changes: list[str]) -> dict:
+def _build(run: Run, kernels: Kernels, changes: list[str]) -> None:
     "Execute, render, compare and publish"
     from nbs_lib.runner import versions
 
@@ -672,38 +720,43 @@ def _build(run: Run, kernels: Kernels, changes: list[str]) -> dict:
     }
 
     def render(stage: str, nb: Path) -> None:
-        from nbs_lib.runner import (
-            reports,
-        )  # beside the stages: nothing of it is needed before the first is done
+        from nbs_lib.runner import reports  # beside the stages: not needed before the first is done
 
         facts = {**context, "stage": stage, "computed": run.records[stage].get("computed")}
         reports.render_stage(nb, nb.with_suffix(".html"), facts)
 
     with tracking(study, version) as tracker:
         run_stages(run, kernels, render)
-        from nbs_lib.runner import reports
-
-        seconds = time.perf_counter() - run.began
-        manifest = versions.make_manifest(
-            study,
-            version,
-            seconds,
-            parameters={"study": study.name, "set": changes},
-            timings={s: run.timings[s] for s in STAGES},
-            reused={s: r["computed"] for s in STAGES if (r := run.records[s]).get("computed")},
-            checks={"TRACKED": tracker.answer()},
-        )
-        manifest["made_of"] = _made_of(run)
-        earlier = versions.all_manifests(study.name)
-        manifest["changes"] = versions.compare(earlier[-1], manifest) if earlier else {}
-        page = reports.render_summary(manifest, earlier[-1] if earlier else None, [*earlier, manifest])
-        (run.building / "index.html").write_text(page, encoding="utf-8")
-        _weigh(run, reports.over_budget)
-        _scan(run, manifest)
-        folder_of_version = versions.publish(study.name, version, run.building, manifest)
+        manifest = _summarise(run, changes, tracker.answer())
+        shutil.rmtree(run.building / ".config")
+        home = versions.publish(study.name, version, run.building, manifest)
+        run.published = manifest
         refresh_index()
-        tracker.finish(manifest, folder_of_version)
+        tracker.finish(manifest, home)
     _keep_small(run)
+
+
+def _summarise(run: Run, changes: list[str], tracked: dict) -> dict:
+    "The manifest and the summary page, once nothing in the version shows a secret"
+    from nbs_lib.runner import reports, versions
+
+    study, version = run.study, run.version
+    manifest = versions.make_manifest(
+        study,
+        version,
+        time.perf_counter() - run.began,
+        parameters={"study": study.name, "set": changes},
+        timings={s: run.timings[s] for s in STAGES},
+        reused={s: r["computed"] for s in STAGES if (r := run.records[s]).get("computed")},
+        checks={"TRACKED": tracked},
+    )
+    manifest["made_of"] = _made_of(run)
+    earlier = versions.all_manifests(study.name)
+    manifest["changes"] = versions.compare(earlier[-1], manifest) if earlier else {}
+    page = reports.render_summary(manifest, earlier[-1] if earlier else None, [*earlier, manifest])
+    (run.building / "index.html").write_text(page, encoding="utf-8")
+    _weigh(run, reports.over_budget)
+    _scan(run, manifest)
     return manifest
 
 
@@ -711,7 +764,7 @@ def _made_of(run: Run) -> str | None:
     "What the version is made of; unknown when a stage could not be kept"
     if not all(run.keys.get(s) for s in STAGES):
         return None
-    return cache.made_of(cache.World(run.study), run.keys, {s: notebook_path(s) for s in STAGES})
+    return cache.made_of(cache.World(run.study), run.keys, run.read)
 
 
 def _scan(run: Run, manifest: dict) -> None:

@@ -95,8 +95,8 @@ def discard(
 ) -> None:
     "Remove whatever an unfinished version has left"
     for path in [
-        folder("reports") / study / f".{version}",
         *(stage_folder(s, study, version) for s in STAGES),
+        folder("reports") / study / f".{version}",  # last: as long as it is there, the next run clears up
     ]:
         shutil.rmtree(path, ignore_errors=True)
 
