@@ -101,6 +101,8 @@ def whole(root: Path) -> None:
     for folder in (root / "reports/a").glob("v*"):
         manifest = json.loads((folder / "manifest.json").read_text())
         assert set(manifest["files"]) | {"manifest.json"} == {p.name for p in folder.iterdir()}, folder
+        for artifact in [a for s in manifest["stages"].values() for a in s["artifacts"].values()]:
+            assert (root / artifact["path"]).is_file(), f"{folder}: {artifact['path']} is gone"
     index = root / "reports/index.html"
     assert not index.exists() or "</html>" in index.read_text(), "a half index"
 
