@@ -1349,6 +1349,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'nbs_lib/runner/forkserver.py'),
                                            'nbs_lib.runner.forkserver.hung_up': ( 'runner/forkserver.html#hung_up',
                                                                                   'nbs_lib/runner/forkserver.py'),
+                                           'nbs_lib.runner.forkserver.introduce': ( 'runner/forkserver.html#introduce',
+                                                                                    'nbs_lib/runner/forkserver.py'),
                                            'nbs_lib.runner.forkserver.leave': ( 'runner/forkserver.html#leave',
                                                                                 'nbs_lib/runner/forkserver.py'),
                                            'nbs_lib.runner.forkserver.left_alone': ( 'runner/forkserver.html#left_alone',

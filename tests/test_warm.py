@@ -474,3 +474,23 @@ print("ended", process.wait(), flush=True)
 """
     done = subprocess.run([BIN / "python", "-c", code], capture_output=True, text=True, timeout=120)
     assert "ended 2" in done.stdout and "there is no such study" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_copy_begins_when_its_client_has_answered_and_not_before(answers, tmp_path):
+    """The warm process is killed right after the fork: whoever heard of no copy does the work otherwise"""
+    from nbs_lib.runner.forkserver import receive, send
+
+    (tmp_path / "once.py").write_text("def main(): open('done', 'w').close()")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    request = {**warm._request(["once"], env, str(tmp_path), False), "call": "once:main"}
+    with warm.connect(sys.executable, env) as conn:
+        conn.settimeout(60)
+        send(conn, request, (0, 1, 2))
+        pid = receive(conn)[0]["pid"]
+        server = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        os.kill(server, signal.SIGKILL)
+        assert gone(server) and not gone(pid, 0.3) and os.getpgid(pid) == pid
+        if answers:
+            conn.sendall(b"+")
+    assert gone(pid) and (tmp_path / "done").exists() is answers

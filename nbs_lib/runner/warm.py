@@ -269,10 +269,13 @@ def _fork(
                 )  # closed on failure: then nothing is made
                 conn.settimeout(timeout)
                 send(conn, request, files)
-                process = ForkedProcess(conn, receive(conn)[0]["pid"])
+                if "pid" not in (said := receive(conn)[0]):
+                    raise NotWarm("the copy ended before it had begun")
+                process = ForkedProcess(conn, said["pid"])
+                conn.sendall(b"+")  # it begins when it gets this; without it, it ends
                 failed.pop_all()
                 return process
-    except (OSError, EOFError, NbsError) as e:
+    except (OSError, EOFError, ValueError, NbsError) as e:
         raise NotWarm(f"{type(e).__name__}: {e}") from None
 
 # %% ../../notebooks/runner/01_warm.ipynb #eb9848b7
