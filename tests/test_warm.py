@@ -101,7 +101,7 @@ def test_libraries_are_there_and_the_project_is_not():
             True,
             False,
         ]
-        assert kernel.manager.transport == "ipc"
+        assert kernel.manager.transport == "ipc" and kernel.manager.provisioner.why_ordinary == ""
 
 
 def test_what_a_child_inherits_is_taken_over(tmp_path):
@@ -249,6 +249,7 @@ def test_switched_off_or_impossible_an_ordinary_kernel_starts(monkeypatch, tmp_p
     monkeypatch.setenv("NBS_EXECUTION_WARM", "off")
     with Kernel() as kernel:
         assert isinstance(kernel.process, subprocess.Popen) and kernel.ask("1") == 1
+        assert "warm is off" in kernel.manager.provisioner.why_ordinary
     monkeypatch.setenv("NBS_EXECUTION_WARM", "on")
     trap = tmp_path / f"nbs-{os.getuid()}"
     trap.mkdir()
@@ -258,6 +259,7 @@ def test_switched_off_or_impossible_an_ordinary_kernel_starts(monkeypatch, tmp_p
         warm.socket_folder("x")
     with Kernel() as kernel:
         assert isinstance(kernel.process, subprocess.Popen) and kernel.ask("1") == 1
+        assert "not a private folder" in kernel.manager.provisioner.why_ordinary
 
 
 def test_only_the_same_user_is_served(place):
@@ -381,6 +383,7 @@ def test_modules_are_looked_for_where_an_ordinary_kernel_does(path, tmp_path):
 def test_what_cannot_be_passed_on_makes_an_ordinary_kernel():
     with Kernel(preexec_fn=lambda: os.nice(3)) as kernel:
         assert isinstance(kernel.process, subprocess.Popen)
+        assert kernel.manager.provisioner.why_ordinary == "preexec_fn cannot be passed on"
         assert kernel.ask("__import__('os').nice(0)") == os.nice(0) + 3
 
 
