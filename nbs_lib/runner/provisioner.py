@@ -80,7 +80,7 @@ class WarmProvisioner(LocalProvisioner):
             work.add_done_callback(lambda done: done.cancelled() or done.exception() or done.result().kill())
             raise
 
-
+# %% ../../notebooks/runner/01a_provisioner.ipynb #a9f11ec6
 def _impossible(cmd: list[str], kwargs: dict) -> str:
     "Why no warm kernel can be asked for; empty if one can"
     if sys.platform != "linux":
