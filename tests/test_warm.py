@@ -104,6 +104,16 @@ def test_libraries_are_there_and_the_project_is_not():
         assert kernel.manager.transport == "ipc" and kernel.manager.provisioner.why_ordinary == ""
 
 
+def test_the_projects_code_is_todays_although_papermill_has_brought_it_along(monkeypatch):
+    monkeypatch.setenv("NBS_EXECUTION_PRELOAD", "ipykernel.kernelapp ipykernel.ipkernel papermill")
+    with Kernel() as kernel:
+        assert isinstance(kernel.process, warm.ForkedProcess)
+        kernel.run("import sys")
+        assert kernel.ask("['papermill' in sys.modules, 'nbs_lib' in sys.modules]") == [True, False]
+        kernel.run("import papermill.engines, nbs_lib.runner.engine as mine")
+        assert kernel.ask("papermill.engines.papermill_engines.get_engine('nbs') is mine.NbsEngine")
+
+
 def test_what_a_child_inherits_is_taken_over(tmp_path):
     out = tmp_path / "out.txt"
     with out.open("w") as file:

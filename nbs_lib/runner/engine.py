@@ -12,6 +12,7 @@ import html
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -380,6 +381,10 @@ class NbsEngine:
     ) -> str:  # the language of its parameters
         "The language that the notebook or the caller names"
         return _engine_class().nb_language(nb, language)
+
+# %% ../../notebooks/runner/02_engine.ipynb #c7c4c9b4
+if _papermill := getattr(sys.modules.get("papermill.engines"), "papermill_engines", None):
+    _papermill.register("nbs", NbsEngine)
 
 # %% ../../notebooks/runner/02_engine.ipynb #1dbb72a5
 def last_lines(
