@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -258,9 +259,9 @@ def test_a_damaged_notebook_is_one_message(project):
 
 
 def end_warm_processes() -> None:
-    found = subprocess.run(
-        ["pgrep", "-f", f"forkserver.py .*nbs-{os.getuid()}"], capture_output=True, text=True
-    ).stdout
+    "Kill those that these tests use, and nobody else's"
+    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"nbs-{os.getuid()}"
+    found = subprocess.run(["pgrep", "-f", f"forkserver.py {base}/"], capture_output=True, text=True).stdout
     for pid in found.split():
         with contextlib.suppress(OSError):
             if not Path(f"/proc/{pid}/comm").read_text().startswith("nbs-"):

@@ -1,6 +1,7 @@
 "Warm kernels behave as ordinary ones do, and whatever happens to the warm process, nobody is left without a kernel"
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import BIN
+from conftest import BIN, ROOT
 from jupyter_client.manager import KernelManager
 
 from nbs_lib.runner import warm
@@ -100,7 +101,17 @@ def test_libraries_are_there_and_the_project_is_not():
             True,
             False,
         ]
-        assert kernel.manager.transport == "ipc"
+        assert kernel.manager.transport == "ipc" and kernel.manager.provisioner.why_ordinary == ""
+
+
+def test_the_projects_code_is_todays_although_papermill_has_brought_it_along(monkeypatch):
+    monkeypatch.setenv("NBS_EXECUTION_PRELOAD", "ipykernel.kernelapp ipykernel.ipkernel papermill")
+    with Kernel() as kernel:
+        assert isinstance(kernel.process, warm.ForkedProcess)
+        kernel.run("import sys")
+        assert kernel.ask("['papermill' in sys.modules, 'nbs_lib' in sys.modules]") == [True, False]
+        kernel.run("import papermill.engines, nbs_lib.runner.engine as mine")
+        assert kernel.ask("papermill.engines.papermill_engines.get_engine('nbs') is mine.NbsEngine")
 
 
 def test_what_a_child_inherits_is_taken_over(tmp_path):
@@ -248,6 +259,7 @@ def test_switched_off_or_impossible_an_ordinary_kernel_starts(monkeypatch, tmp_p
     monkeypatch.setenv("NBS_EXECUTION_WARM", "off")
     with Kernel() as kernel:
         assert isinstance(kernel.process, subprocess.Popen) and kernel.ask("1") == 1
+        assert "warm is off" in kernel.manager.provisioner.why_ordinary
     monkeypatch.setenv("NBS_EXECUTION_WARM", "on")
     trap = tmp_path / f"nbs-{os.getuid()}"
     trap.mkdir()
@@ -257,6 +269,7 @@ def test_switched_off_or_impossible_an_ordinary_kernel_starts(monkeypatch, tmp_p
         warm.socket_folder("x")
     with Kernel() as kernel:
         assert isinstance(kernel.process, subprocess.Popen) and kernel.ask("1") == 1
+        assert "not a private folder" in kernel.manager.provisioner.why_ordinary
 
 
 def test_only_the_same_user_is_served(place):
@@ -380,6 +393,7 @@ def test_modules_are_looked_for_where_an_ordinary_kernel_does(path, tmp_path):
 def test_what_cannot_be_passed_on_makes_an_ordinary_kernel():
     with Kernel(preexec_fn=lambda: os.nice(3)) as kernel:
         assert isinstance(kernel.process, subprocess.Popen)
+        assert kernel.manager.provisioner.why_ordinary == "preexec_fn cannot be passed on"
         assert kernel.ask("__import__('os').nice(0)") == os.nice(0) + 3
 
 
@@ -474,3 +488,110 @@ print("ended", process.wait(), flush=True)
 """
     done = subprocess.run([BIN / "python", "-c", code], capture_output=True, text=True, timeout=120)
     assert "ended 2" in done.stdout and "there is no such study" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_copy_begins_when_its_client_has_answered_and_not_before(answers, tmp_path):
+    """The warm process is killed right after the fork: whoever heard of no copy does the work otherwise"""
+    from nbs_lib.runner.forkserver import receive, send
+
+    (tmp_path / "once.py").write_text("def main(): open('done', 'w').close()")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    request = {**warm._request(["once"], env, str(tmp_path), False), "call": "once:main"}
+    with warm.connect(sys.executable, env) as conn:
+        conn.settimeout(60)
+        send(conn, request, (0, 1, 2))
+        pid = receive(conn)[0]["pid"]
+        server = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        os.kill(server, signal.SIGKILL)
+        assert gone(server) and not gone(pid, 0.3) and os.getpgid(pid) == pid
+        if answers:
+            conn.sendall(b"+")
+    assert gone(pid) and (tmp_path / "done").exists() is answers
+
+
+LIKE_ORDINARY = {
+    "figure": "import matplotlib.pyplot as plt\nplt.plot([1]); None",
+    "shown": "plt.plot([2]); plt.show()",
+    "by pandas": "import pandas as pd; pd.DataFrame({'a': [1, 2]}).plot(); None",
+    "columns": "print(pd.get_option('display.max_columns'), pd.DataFrame([range(40)])._repr_html_().count('<td>'))",
+    "log": "import optuna; optuna.create_study(study_name='mine'); None",
+    "progress": "import tqdm; print(tqdm.tqdm([1]).disable)",
+    "settings": "print(plt.rcParams['lines.linewidth'], plt.isinteractive(), plt.get_backend())",
+    "fastcore": "import fastcore.imports; print(fastcore.imports.IN_NOTEBOOK)",
+}
+
+
+def test_what_libraries_decide_on_import_is_as_in_an_ordinary_kernel(tmp_path, monkeypatch):
+    (tmp_path / "matplotlibrc").write_text("lines.linewidth: 7")
+    monkeypatch.setenv("NBS_EXECUTION_PRELOAD", warm.PRELOAD.replace(" lightgbm shap", " optuna tqdm"))
+    options = {"env": {**os.environ, "TQDM_DISABLE": "1"}, "cwd": str(tmp_path)}
+    options |= {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    found = {}
+    for name in ("nbs", "python3"):
+        with Kernel(name, **options) as kernel:
+            found[name] = {what: outputs(kernel, code) for what, code in LIKE_ORDINARY.items()}
+            assert isinstance(kernel.process, warm.ForkedProcess) is (name == "nbs")
+    assert found["nbs"] == found["python3"]
+    assert "image/png" in found["nbs"]["figure"] and "name: mine" in found["nbs"]["log"]
+    assert found["nbs"]["progress"] == "True" and found["nbs"]["settings"].startswith("7.0")
+
+
+def outputs(kernel: Kernel, code: str) -> str:
+    "What a cell prints, and the kinds of what it shows; times and advice on widgets aside"
+    said = []
+
+    def hook(message: dict) -> None:
+        content = message["content"]
+        said.append(content.get("text") or " ".join(sorted(content.get("data", {}))))
+
+    kernel.client.execute_interactive(code, timeout=90, output_hook=hook, store_history=False)
+    lines = re.sub(r"\d{4}-\d\d-\d\d [\d:,]+", "", "".join(said)).splitlines()
+    return "\n".join(line for line in lines if "tqdm" not in line.lower()).strip()
+
+
+@pytest.mark.parametrize(
+    ("number", "ignored", "code"),
+    [(signal.SIGHUP, True, "0"), (signal.SIGHUP, False, "9"), (signal.SIGINT, False, "130")],
+)
+def test_signals_reach_the_copy_unless_they_were_ignored(number, ignored, code, place):
+    """`nohup` ignores the end of the terminal; without it, that end lets a run clear up as SIGTERM does"""
+    (place / "slow_work.py").write_text(
+        "import signal, sys, time\n"
+        "def main():\n"
+        "    signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))\n"
+        "    print('here', flush=True)\n"
+        "    time.sleep(1.5)\n"
+    )
+    program = f"""
+import signal
+from nbs_lib.runner import warm
+warm.fork_call("platform:python_version", ["x"], patience=60, start=True).wait()
+{"signal.signal(signal.SIGHUP, signal.SIG_IGN)" if ignored else ""}
+print(warm.hand_over("slow_work:main", ["x"]), flush=True)
+"""
+    env = {**os.environ, "PYTHONPATH": f"{place}{os.pathsep}{ROOT}"}
+    client = subprocess.Popen(
+        [BIN / "python", "-c", program], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert client.stdout.readline() == "here\n"
+    client.send_signal(number)
+    said, errors = client.communicate(timeout=60)
+    assert said.strip() == code and "Traceback" not in errors, errors
+
+
+def test_another_group_gets_another_warm_process():
+    if os.getuid():
+        pytest.skip("needs root to change its groups")
+    program = """
+import os
+from nbs_lib.runner import warm
+key = lambda: warm.environment_key("python", {}, [])
+first = key()
+os.setgroups([12345])
+assert first != key()
+first = key()
+os.setregid(2000, 2000)
+assert first != key() == key()
+"""
+    subprocess.run([BIN / "python", "-c", program], check=True)

@@ -26,6 +26,8 @@ LONGEST = 100  # bytes of a socket's path; the system's limit is 107
 class WarmProvisioner(LocalProvisioner):
     "Kernels from the warm process, ordinary ones where there is none"
 
+    why_ordinary = ""  # why the kernel is not a warm one
+
     async def pre_launch(
         self,
         **kwargs: object,  # of the launch
@@ -53,16 +55,16 @@ class WarmProvisioner(LocalProvisioner):
         **kwargs: object,  # as for `subprocess.Popen`
     ) -> dict:  # how to connect
         "Have the kernel made, or start it"
-        possible = (
-            sys.platform == "linux" and cmd[1:3] == ["-m", "ipykernel_launcher"] and set(kwargs) <= _GIVEN
-        )
+        self.why_ordinary = ""
         try:
-            if possible and setting("execution", "warm", "on") != "off":
+            self.why_ordinary = _impossible(cmd, kwargs)
+            if not self.why_ordinary:
                 self.process = await self._fork(cmd, kwargs)
                 self.pid = self.pgid = self.process.pid
                 self.cwd = kwargs.get("cwd")
                 return self.connection_info
         except (NotWarm, NbsError) as e:
+            self.why_ordinary = str(e)
             self.log.warning("an ordinary kernel is started, because no warm one can be had: %s", e)
         return await super().launch_kernel(cmd, **kwargs)
 
@@ -77,3 +79,15 @@ class WarmProvisioner(LocalProvisioner):
         except asyncio.CancelledError:  # nobody waits any more: what comes is ended
             work.add_done_callback(lambda done: done.cancelled() or done.exception() or done.result().kill())
             raise
+
+# %% ../../notebooks/runner/01a_provisioner.ipynb #a9f11ec6
+def _impossible(cmd: list[str], kwargs: dict) -> str:
+    "Why no warm kernel can be asked for; empty if one can"
+    if sys.platform != "linux":
+        return f"{sys.platform} cannot fork one"
+    if setting("execution", "warm", "on") == "off":
+        return "warm is off in settings.ini, section execution"
+    if cmd[1:3] != ["-m", "ipykernel_launcher"]:
+        return "its command is not python -m ipykernel_launcher"
+    unknown = sorted(set(kwargs) - _GIVEN)
+    return f"{', '.join(unknown)} cannot be passed on" if unknown else ""

@@ -34,9 +34,9 @@ PRELOAD = (  # before the first kernel is made
 LATER = "statsmodels.api statsmodels.genmod.generalized_linear_model skops.io optuna"  # once nobody has asked for a while
 RUNNER = "papermill papermill.clientwrap nbconvert.exporters jinja2 mistune pygments.lexers.python typer typer.main"
 _READ_AT_IMPORT = tuple(
-    "ARROW_ BLIS_ CUDA DUCKDB GLIBC_ GOMP_ HOME JOBLIB_ KERAS KMP_ LANG LC_ LD_ LOKY_ MALLOC_ MKL_ MPL NPY_ NUMBA_ "
-    "NUMEXPR_ NUMPY_ OMP_ OPENBLAS_ PANDAS_ PYTHON SCIPY_ SKLEARN_ TF_ TORCH VIRTUAL_ENV XDG_CACHE XDG_CONFIG "
-    "XDG_DATA XLA_".split()
+    "ARROW_ BLIS_ CUDA DUCKDB GLIBC_ GOMP_ HOME JOBLIB_ KERAS KMP_ LANG LC_ LD_ LOKY_ MALLOC_ MIMALLOC_ MKL_ MPL NPY_ "
+    "NUMBA_ NUMEXPR_ NUMPY_ OMP_ OPENBLAS_ PANDAS_ PYDANTIC_ PYDEVD_ PYTHON SCIPY_ SKLEARN_ TF_ TORCH TQDM_ "
+    "VIRTUAL_ENV XDG_CACHE XDG_CONFIG XDG_DATA XLA_".split()
 )
 
 
@@ -54,21 +54,55 @@ def _limits() -> list[tuple[int, tuple[int, int]]]:
     return [(kind, resource.getrlimit(kind)) for kind in kinds]
 
 
+def _status(*names: str) -> list[str]:
+    "Entries of the system's page about this process; empty where there is none"
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return []
+    found = dict(line.split(":", 1) for line in lines if ":" in line)
+    return [found.get(name, "").strip() for name in names]
+
+
+def _namespaces() -> list[str]:
+    try:
+        return sorted(os.readlink(f"/proc/self/ns/{name}") for name in os.listdir("/proc/self/ns"))
+    except OSError:
+        return []
+
+
 def _inherited() -> list:
-    "What a process cannot change any more, or libraries read only once: processors, priority, control group, limits"
+    "What a process cannot change any more, or libraries read only once: processors, groups, rights, limits"
     group = Path("/proc/self/cgroup")
     return [
         sorted(os.sched_getaffinity(0)),
         os.getpriority(os.PRIO_PROCESS, 0),
         group.read_text() if group.exists() else "",
         [hard for _, (_, hard) in _limits()],
+        [*os.getresgid(), *sorted(os.getgroups())],
+        _namespaces(),
+        _status("CapEff", "NoNewPrivs"),
     ]
+
+
+def _matplotlibrc(env: dict[str, str], cwd: str | None) -> list:
+    "The file of settings that Matplotlib takes when it is imported, and its age; empty: the one it brings along"
+    config = env.get("XDG_CONFIG_HOME") or os.path.join(env.get("HOME", ""), ".config")
+    folders = [env.get("MATPLOTLIBRC"), env.get("MPLCONFIGDIR") or os.path.join(config, "matplotlib")]
+    names = [env.get("MATPLOTLIBRC"), *(os.path.join(one, "matplotlibrc") for one in folders if one)]
+    for name in ["matplotlibrc", *filter(None, names)]:
+        path = os.path.join(os.path.abspath(cwd or os.getcwd()), name)
+        with contextlib.suppress(OSError):
+            if os.path.isfile(path):
+                return [path, os.stat(path).st_mtime_ns]
+    return []
 
 
 def environment_key(
     python: str,  # the interpreter
     env: dict[str, str],  # of the kernel
     modules: list[str],  # from `modules_to_import`
+    cwd: str | None = None,  # the client's unless given
 ) -> str:  # 16 hexadecimal digits
     "What a warm process must have in common with the kernels it makes"
     packages = []
@@ -79,6 +113,7 @@ def environment_key(
             )
     read = {k: v for k, v in sorted(env.items()) if k.startswith(_READ_AT_IMPORT)}
     known = [python, sys.version, SERVER.read_text(encoding="utf-8"), modules, packages, read, _inherited()]
+    known.append(_matplotlibrc(env, cwd))
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
 
 # %% ../../notebooks/runner/01_warm.ipynb #cbfae7da
@@ -106,12 +141,13 @@ def connect(
     python: str,  # the interpreter
     env: dict[str, str],  # of the kernel
     start: bool = True,  # one if there is none
+    cwd: str | None = None,  # of the kernel
 ) -> socket.socket:  # to a warm process that may still be importing
     "Connect to the warm process of this environment"
     import fcntl
 
     modules = modules_to_import()
-    folder = socket_folder(environment_key(python, env, modules))
+    folder = socket_folder(environment_key(python, env, modules, cwd))
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with contextlib.suppress(ConnectionRefusedError, FileNotFoundError):
@@ -119,7 +155,7 @@ def connect(
         if not start:
             raise NotWarm("there is none yet")
         (folder / "s").unlink(missing_ok=True)
-        process = _start(python, env, folder, modules)
+        process = _start(python, env, folder, modules, _matplotlibrc(env, cwd))
         deadline = time.monotonic() + 20
         while process.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(ConnectionRefusedError, FileNotFoundError):
@@ -139,10 +175,12 @@ def _connected(folder: Path) -> socket.socket:
     return conn
 
 
-def _start(python: str, env: dict[str, str], folder: Path, modules: list[str]) -> subprocess.Popen:
+def _start(python: str, env: dict, folder: Path, modules: list[str], rc: list) -> subprocess.Popen:
     "Start a warm process that outlives its client"
     first = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # as the kernel itself would set it
     last = {"JPY_PARENT_PID": "1"}  # read when ipykernel is imported: it then leaves the watching to us
+    if rc:
+        last["MATPLOTLIBRC"] = rc[0]  # it works in another folder
     idle = str(number_setting("execution", "warm_idle", 900))
     with (folder / "log").open("w") as log:
         return subprocess.Popen(
@@ -264,15 +302,17 @@ def _fork(
         with contextlib.ExitStack() as stack:
             files = _files(list(streams), stack)
             with contextlib.ExitStack() as failed:
-                conn = failed.enter_context(
-                    connect(python, env, start)
-                )  # closed on failure: then nothing is made
+                # closed on failure: then nothing is made
+                conn = failed.enter_context(connect(python, env, start, request["cwd"]))
                 conn.settimeout(timeout)
                 send(conn, request, files)
-                process = ForkedProcess(conn, receive(conn)[0]["pid"])
+                if "pid" not in (said := receive(conn)[0]):
+                    raise NotWarm("the copy ended before it had begun")
+                process = ForkedProcess(conn, said["pid"])
+                conn.sendall(b"+")  # it begins when it gets this; without it, it ends
                 failed.pop_all()
                 return process
-    except (OSError, EOFError, NbsError) as e:
+    except (OSError, EOFError, ValueError, NbsError) as e:
         raise NotWarm(f"{type(e).__name__}: {e}") from None
 
 # %% ../../notebooks/runner/01_warm.ipynb #eb9848b7
@@ -295,18 +335,23 @@ def fork_call(
     return _fork(sys.executable, env, request, streams, patience, start)
 
 
+_STOPS = {signal.SIGHUP: signal.SIGTERM}  # a run that nobody looks at any more clears up before it ends
+
+
 def hand_over(
     target: str,  # module:function of ours
     args: list[str],  # all of `sys.argv`
 ) -> int | None:  # its exit code; None where there is no warm process that could do it at once
     "Let a copy of the warm process do what this command was asked for, and wait for it"
-    forwarded = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    forwarded = [
+        n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN
+    ]
     told, tell = os.pipe()
     signal.pthread_sigmask(signal.SIG_BLOCK, forwarded)  # nothing gets lost while it is being made
     try:
         process = fork_call(target, args, (tell, None, None))
         for number in forwarded:
-            signal.signal(number, lambda number, _: process.send_signal(number))
+            signal.signal(number, lambda number, _: process.send_signal(_STOPS.get(number, number)))
         signal.signal(signal.SIGTSTP, lambda *_: _pause(process))
     except (NotWarm, NbsError):
         os.close(told)
@@ -349,8 +394,7 @@ def _require(cmd: list[str], env: dict[str, str], cwd: str | None) -> None:
 
 
 def _request(args: list[str], env: dict[str, str], cwd: str | None, independent: bool) -> dict:
-    status = Path("/proc/self/status").read_text()  # os.umask could only tell by changing it
-    umask = next(line.split()[1] for line in status.splitlines() if line.startswith("Umask:"))
+    (umask,) = _status("Umask")  # os.umask could only tell by changing it
     return {
         "args": args,
         "env": {**env, "JPY_PARENT_PID": "1"},
