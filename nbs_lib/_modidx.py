@@ -1478,6 +1478,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'nbs_lib.runner.pipeline._build': ('runner/pipeline.html#_build', 'nbs_lib/runner/pipeline.py'),
                                          'nbs_lib.runner.pipeline._check_notebooks': ( 'runner/pipeline.html#_check_notebooks',
                                                                                        'nbs_lib/runner/pipeline.py'),
+                                         'nbs_lib.runner.pipeline._failed': ('runner/pipeline.html#_failed', 'nbs_lib/runner/pipeline.py'),
                                          'nbs_lib.runner.pipeline._has_artifacts': ( 'runner/pipeline.html#_has_artifacts',
                                                                                      'nbs_lib/runner/pipeline.py'),
                                          'nbs_lib.runner.pipeline._headings_by_cell': ( 'runner/pipeline.html#_headings_by_cell',

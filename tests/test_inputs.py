@@ -197,3 +197,18 @@ def test_a_damaged_notebook_is_one_message(project):
     next((project / "notebooks").glob("03_*.ipynb")).write_text("{")
     done = nbs(project, "run", "a", "--why")
     assert done.returncode == 2 and "damaged JSON" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_long_folder_for_temporary_files_is_no_problem(project, tmp_path):
+    long = tmp_path / ("x" * 60) / ("y" * 60)
+    long.mkdir(parents=True)
+    done = nbs(project, "run", "a", "--force", TMPDIR=str(long), XDG_RUNTIME_DIR=str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_password_in_a_query_string_is_refused(project):
+    config = project / "configs/a.yaml"
+    url = "{url: 'postgresql://db/x?password=s3cret', query: select 1}"
+    config.write_text(config.read_text().replace("{path: data/raw/water.csv}", url))
+    done = nbs(project, "run", "a")
+    assert done.returncode == 2 and "holds a password" in done.stderr and "s3cret" not in done.stderr

@@ -107,7 +107,10 @@ class DataSpec(_Part):
             )
         if bool(self.url) != bool(self.query):
             raise ValueError("url and query go together")
-        if re.search(r"://[^/@:]*:[^@]+@", re.sub(r"\$\{env:\w+\}", "", self.url or "")):
+        literal = re.sub(r"\$\{env:\w+\}", "", self.url or "")
+        if re.search(r"://[^/@:]*:[^@]+@", literal) or re.search(
+            r"(?i)[?&](?:pass\w*|pwd|token|secret|\w*key)=[^&]+", literal
+        ):
             raise ValueError(
                 "url: holds a password; put it into the environment and write ${env:NAME} in its place"
             )

@@ -365,7 +365,7 @@ def hand_over(
     if code >= 0:
         return code
     print(
-        f"failed: the run was killed by signal {-code}; the same command goes on from the last finished stage",
+        f"failed: the run was killed by signal {-code}; the next run (without --force) goes on from the last finished stage",
         file=sys.stderr,
     )
     return 128 - code
