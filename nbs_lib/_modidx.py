@@ -1371,6 +1371,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'nbs_lib.runner.engine._Watch.papermill_execute_cells': ( 'runner/engine.html#_watch.papermill_execute_cells',
                                                                                                  'nbs_lib/runner/engine.py'),
                                        'nbs_lib.runner.engine._announce': ('runner/engine.html#_announce', 'nbs_lib/runner/engine.py'),
+                                       'nbs_lib.runner.engine._cut': ('runner/engine.html#_cut', 'nbs_lib/runner/engine.py'),
                                        'nbs_lib.runner.engine._engine_class': ( 'runner/engine.html#_engine_class',
                                                                                 'nbs_lib/runner/engine.py'),
                                        'nbs_lib.runner.engine._forms': ('runner/engine.html#_forms', 'nbs_lib/runner/engine.py'),

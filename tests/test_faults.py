@@ -104,6 +104,15 @@ def test_much_output_is_cut_and_a_huge_print_too(project):
     assert "characters are left out" in (folder / "02_features.ipynb").read_text()
 
 
+def test_the_error_of_a_cell_that_has_printed_much_is_told(project):
+    add_cell(
+        project, "features", "for i in range(3000): print('z' * 1000, i)\nraise ValueError('the reason')"
+    )
+    exit_code, said = run(project)
+    assert exit_code == 1 and "stage features, cell 5: ValueError: the reason" in said
+    assert "the reason" in kept_page(project, "02_features")
+
+
 def test_a_full_disk_inside_a_cell(project):
     add_cell(project, "modeling", "with open('/dev/full', 'w') as f: f.write('x' * 100_000)")
     exit_code, said = run(project)
@@ -233,6 +242,9 @@ def test_a_secret_reaches_the_code_and_nothing_else(secretive):
         "import os; stage.finding('It is ' + os.environ['WATER_PASS'])",
         "import os; stage.metric('m', 1.0, note=os.environ['WATER_PASS'])",
         "import os; raise ValueError(os.environ['WATER_PASS'])",
+        "import os; raise ValueError('cannot connect:\\n' + os.environ['WATER_PASS'])",
+        "import os, time; s = os.environ['WATER_PASS']; print(s[:6], end='', flush=True); time.sleep(0.5); print(s[6:])",
+        "import os; h = display('x', display_id=True); h.update(os.environ['WATER_PASS'] + '_ro')",
     ],
 )
 def test_a_cell_that_shows_a_secret_is_refused(cell, secretive):

@@ -199,14 +199,15 @@ def test_a_kernel_ends_with_its_client(tmp_path):
 import os, sys, time
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_warm import Kernel
-print(Kernel().process.pid, flush=True)
+kernel = Kernel()
+print(kernel.process.pid, kernel.ask("__import__('subprocess').Popen(['sleep', '300']).pid"), flush=True)
 time.sleep(300)
 """
     client = subprocess.Popen([BIN / "python", "-c", code], stdout=subprocess.PIPE, text=True)
-    pid = int(client.stdout.readline())
+    pid, started = map(int, client.stdout.readline().split())
     client.kill()
     client.wait()
-    assert gone(pid)
+    assert gone(pid) and gone(started)
 
 
 def test_a_killed_warm_process_takes_no_kernel_along(place):

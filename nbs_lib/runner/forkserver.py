@@ -39,7 +39,8 @@ def send(
     "Send a message"
     data = json.dumps(message).encode()
     whole = struct.pack("!I", len(data)) + data
-    conn.sendall(whole[socket.send_fds(conn, [whole], list(fds)) :])
+    if rest := whole[socket.send_fds(conn, [whole], list(fds)) :]:
+        conn.sendall(rest)
 
 
 def receive(
