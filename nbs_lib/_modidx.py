@@ -644,6 +644,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'nbs_lib.core.words.unit_codes': ('core/words.html#unit_codes', 'nbs_lib/core/words.py'),
                                     'nbs_lib.core.words.with_unit': ('core/words.html#with_unit', 'nbs_lib/core/words.py')},
             'nbs_lib.entry': { 'nbs_lib.entry._leave': ('entry.html#_leave', 'nbs_lib/entry.py'),
+                               'nbs_lib.entry._quietly': ('entry.html#_quietly', 'nbs_lib/entry.py'),
                                'nbs_lib.entry.copy': ('entry.html#copy', 'nbs_lib/entry.py'),
                                'nbs_lib.entry.main': ('entry.html#main', 'nbs_lib/entry.py'),
                                'nbs_lib.entry.work': ('entry.html#work', 'nbs_lib/entry.py')},

@@ -395,8 +395,9 @@ _INTERRUPTED = "interrupted: what was under way wrote no version; the next run (
 
 def main() -> None:
     "What `nbs` does, and how it ends"
-    signal.signal(signal.SIGINT, _stop_asked)
-    signal.signal(signal.SIGTERM, _stop_asked)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as in a job that a script put into the background
+            signal.signal(number, _stop_asked)
     try:
         code = app(standalone_mode=False)
         if code == 130:  # Typer has made an exit code of the interrupt

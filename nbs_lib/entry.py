@@ -17,9 +17,15 @@ def _leave(number: int, frame: object) -> None:
     os._exit(128 + number)
 
 
+def _quietly() -> None:
+    "An interrupt ends all without a traceback, unless whoever started this wants interrupts ignored"
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _leave)
+
+
 def work() -> int:  # exit code
     "Do what the command line says"
-    signal.signal(signal.SIGINT, _leave)
+    _quietly()
     code = 0
     try:
         from nbs_lib.cli import main as run
@@ -40,7 +46,7 @@ def copy() -> None:
 
 def main() -> None:
     "The entry point of `nbs`"
-    signal.signal(signal.SIGINT, _leave)
+    _quietly()
     code, asked = None, sys.argv[1:]
     if asked[:1] == ["run"] and "--help" not in asked and "_NBS_COMPLETE" not in os.environ:
         from nbs_lib.runner.warm import hand_over

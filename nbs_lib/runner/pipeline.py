@@ -196,11 +196,12 @@ def explain_failure(
     what: str,  # the error in one line
     cell: dict,  # as far as it was executed
     kept: str,  # where the partial notebook lies
+    secrets: dict[str, str] | None = None,  # by name: what must not be shown
 ) -> StageFailed:
     "What a person needs to know about a stage that stopped"
     source = "".join(cell.get("source", ""))
     lines = [line for line in source.strip().splitlines() if line.strip() and not line.startswith("#|")]
-    said = [f"    | {line}" for line in last_lines(cell)]
+    said = [f"    | {line}" for line in last_lines(cell, secrets=secrets)]
     return StageFailed(
         "\n".join(
             [
@@ -329,10 +330,10 @@ def _attempt(run: Run, stage: str, kernel: Kernel) -> Path:
             raise NbsError(blank(e.evalue, run.secrets)) from None
         kind = "disk" if e.ename == "OSError" and "No space left" in e.evalue else "error"
         what = blank(f"{e.ename}: {e.evalue}", run.secrets)
-        raise explain_failure(stage, kind, e.cell_index, what, cell, kept) from None
+        raise explain_failure(stage, kind, e.cell_index, what, cell, kept, run.secrets) from None
     except Stopped as e:
         kept, cell = _keep(run, stage, e.cell_index)
-        raise explain_failure(stage, e.kind, e.cell_index, str(e), cell, kept) from None
+        raise explain_failure(stage, e.kind, e.cell_index, str(e), cell, kept, run.secrets) from None
     except (TimeoutError, RuntimeError) as e:  # the kernel never answered
         what = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
         raise StageFailed(f"stage {stage}: its kernel did not start: {what}", "dead") from None
