@@ -12,12 +12,13 @@ import contextlib
 import html
 import json
 import os
+import queue
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from time import monotonic
 from urllib.parse import quote, quote_plus
 
 from ..core.settings import NbsError, did_you_mean
@@ -45,11 +46,11 @@ class Limits:
     kept: int = 1_000_000  # bytes of output of a cell that are kept
     flood: int = 100_000_000  # bytes of output of a cell after which it is stopped
     secrets: dict[str, str] = field(default_factory=dict)  # by name: values that no output may show
-    began: float = field(default_factory=monotonic)
+    began: float = field(default_factory=time.monotonic)
 
     def left(self) -> float | None:
         "Seconds until the limit of all of it"
-        return None if self.stage is None else max(self.began + self.stage - monotonic(), 0.01)
+        return None if self.stage is None else max(self.began + self.stage - time.monotonic(), 0.01)
 
 # %% ../../notebooks/runner/02_engine.ipynb #38a8097b
 SHORT = 6  # characters; a shorter secret stands in many texts by chance
@@ -237,6 +238,11 @@ class _Watch(_Outputs):
         given = [t for t in (self.limits.cell, self.limits.left()) if t is not None]
         return min(given, default=None)
 
+    def start_new_kernel_client(self) -> object:
+        "As nbclient's, with a client that does not wait"
+        self.km.client_factory = _quick_client()
+        return super().start_new_kernel_client()
+
     def papermill_execute_cells(self) -> None:
         "Execute the cells; whatever ends a cell is marked at that cell"
         for index, cell in enumerate(self.nb.cells):
@@ -280,6 +286,29 @@ def _mark(cell: object, stopped: Stopped) -> None:
     cell.setdefault("outputs", []).append(
         _node(output_type="error", ename="Stopped", evalue=line, traceback=[f"Stopped: {line}"])
     )
+
+# %% ../../notebooks/runner/02_engine.ipynb #8979d247
+@lru_cache(maxsize=1)
+def _quick_client() -> type:
+    from jupyter_client.asynchronous import AsyncKernelClient
+
+    class QuickClient(AsyncKernelClient):
+        async def wait_for_ready(self, timeout: float | None = None) -> None:
+            "Wait until the kernel answers and its output is heard"
+            until = time.monotonic() + (timeout or float("inf"))
+            while time.monotonic() < until:
+                self.kernel_info()
+                with contextlib.suppress(queue.Empty):
+                    reply = await self.get_shell_msg(timeout=1)
+                    if reply["msg_type"] == "kernel_info_reply":
+                        await self.get_iopub_msg(timeout=0.2)
+                        self._handle_kernel_info_reply(reply)
+                        return
+                if not await self.is_alive():
+                    raise RuntimeError("Kernel died before replying to kernel_info")
+            raise RuntimeError(f"Kernel didn't respond in {timeout} seconds")
+
+    return QuickClient
 
 # %% ../../notebooks/runner/02_engine.ipynb #f2d6cce6
 @lru_cache(maxsize=1)

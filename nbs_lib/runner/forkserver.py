@@ -302,16 +302,16 @@ def serve(
     later: list[str] | None = None,  # modules to import while nobody asks for anything
 ) -> tuple[dict, list[int]] | None:  # in a child its request; None in the server at the end
     "Answer requests"
-    later = list(later or [])
+    later, quiet = list(later or []), QUIET
     with selectors.DefaultSelector() as events:
         events.register(server.listener, selectors.EVENT_READ)
         events.register(server.woken, selectors.EVENT_READ)
         while True:
-            found = [
-                key.fileobj for key, _ in events.select(QUIET if later else None if server.children else idle)
-            ]
+            wait = quiet if later else None if server.children else idle
+            found = [key.fileobj for key, _ in events.select(wait)]
             if not found and later:
                 preload([later.pop(0)])
+                quiet = 0.02  # it has been quiet for long enough already, unless somebody asks meanwhile
                 continue
             if not found and not server.children and left_alone(server.listener, lock, server.inode):
                 return None
@@ -319,6 +319,7 @@ def serve(
                 os.read(server.woken, 4096)
             server.reap()
             if server.listener in found:
+                quiet = QUIET
                 try:
                     conn, _ = server.listener.accept()
                 except OSError:  # out of descriptors, or the client has gone

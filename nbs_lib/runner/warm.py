@@ -320,7 +320,7 @@ def fork_call(
     target: str,  # module:function of ours; it finds the arguments in `sys.argv`
     args: list[str],  # all of `sys.argv`
     streams: tuple[object, object, object] = (None, None, None),  # as `subprocess.Popen` takes them
-    patience: float = 0.5,  # seconds for a warm process to answer
+    patience: float = 2.0,  # seconds for a warm process to answer: it may be importing something
     start: bool = False,  # a warm process, and wait for it, if there is none
 ) -> ForkedProcess:
     "Have a function called in a copy of the warm process, where pandas and papermill are imported already"
