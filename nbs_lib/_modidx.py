@@ -1383,6 +1383,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'nbs_lib.runner.engine._pattern': ('runner/engine.html#_pattern', 'nbs_lib/runner/engine.py'),
                                        'nbs_lib.runner.engine._quick_client': ( 'runner/engine.html#_quick_client',
                                                                                 'nbs_lib/runner/engine.py'),
+                                       'nbs_lib.runner.engine._seldom_saved': ( 'runner/engine.html#_seldom_saved',
+                                                                                'nbs_lib/runner/engine.py'),
                                        'nbs_lib.runner.engine._shortened': ('runner/engine.html#_shortened', 'nbs_lib/runner/engine.py'),
                                        'nbs_lib.runner.engine._size': ('runner/engine.html#_size', 'nbs_lib/runner/engine.py'),
                                        'nbs_lib.runner.engine._stands': ('runner/engine.html#_stands', 'nbs_lib/runner/engine.py'),

@@ -3,7 +3,9 @@
 import asyncio
 from types import SimpleNamespace
 
+import nbformat
 import nbformat.v4 as made
+import papermill
 import pytest
 from nbclient import NotebookClient
 
@@ -146,3 +148,22 @@ def test_the_kernel_is_ended_when_a_secret_is_shown():
 
     asyncio.run(run())
     assert ended == [True]
+
+
+def test_a_notebook_is_saved_now_and_then_and_at_the_end(tmp_path, monkeypatch):
+    cells = [made.new_code_cell(f"x = {i}; print(x)") for i in range(40)] + [made.new_code_cell("1 / 0")]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(made.new_notebook(cells=cells, metadata=kernel), tmp_path / "many.ipynb")
+    writes, real = [], papermill.engines.write_ipynb
+    monkeypatch.setattr(
+        papermill.engines, "write_ipynb", lambda nb, path: (writes.append(path), real(nb, path))
+    )
+    with pytest.raises(papermill.PapermillExecutionError):
+        papermill.execute_notebook(
+            str(tmp_path / "many.ipynb"), str(tmp_path / "out.ipynb"), engine_name="nbs", progress_bar=False
+        )
+    done = nbformat.read(tmp_path / "out.ipynb", 4)
+    assert len(writes) < 8, "twice for each cell would be 82"
+    outputs = [o for c in done.cells for o in c.get("outputs", []) if o["output_type"] == "stream"]
+    assert [o["text"].strip() for o in outputs] == [str(i) for i in range(40)]
+    assert any("ZeroDivisionError" in str(c.get("outputs")) for c in done.cells)

@@ -338,6 +338,21 @@ def test_a_client_that_gives_up_gets_no_kernel_later(place, monkeypatch, tmp_pat
     assert process.wait(20) == -9
 
 
+def test_a_kernel_that_says_what_it_needs_does_not_wait_for_the_rest(place, monkeypatch, tmp_path):
+    (tmp_path / "quick_library.py").write_text("")
+    (tmp_path / "slow_library.py").write_text(
+        f"import pathlib, time; time.sleep(3); pathlib.Path({str(tmp_path)!r}, 'done').touch()"
+    )
+    monkeypatch.setenv("NBS_EXECUTION_PRELOAD", "slow_library quick_library")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    cmd = [sys.executable, "-m", "ipykernel_launcher", "--help"]
+    choosy = warm.fork_kernel(cmd, {**env, warm.NEEDS: "quick_library"}, str(tmp_path))
+    assert not (tmp_path / "done").exists()
+    other = warm.fork_kernel(cmd, env, str(tmp_path))
+    assert (tmp_path / "done").exists()
+    assert choosy.wait(60) == other.wait(60) == 0
+
+
 def test_nonsense_does_not_end_the_warm_process(place):
     import socket
 

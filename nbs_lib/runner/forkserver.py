@@ -299,18 +299,19 @@ def serve(
     server: Server,  # listening
     idle: float,  # seconds without a kernel after which to end
     lock: str,  # file that clients hold while they connect
-    later: list[str] | None = None,  # modules to import while nobody asks for anything
+    first: list[str],  # modules to import before the first kernel, unless it says which ones it needs
+    later: list[str],  # modules to import once nobody has asked for anything for a while
 ) -> tuple[dict, list[int]] | None:  # in a child its request; None in the server at the end
     "Answer requests"
-    later, quiet = list(later or []), QUIET
+    first, later, quiet = list(first), list(later), QUIET
     with selectors.DefaultSelector() as events:
         events.register(server.listener, selectors.EVENT_READ)
         events.register(server.woken, selectors.EVENT_READ)
         while True:
-            wait = quiet if later else None if server.children else idle
+            wait = 0 if first else quiet if later else None if server.children else idle
             found = [key.fileobj for key, _ in events.select(wait)]
-            if not found and later:
-                preload([later.pop(0)])
+            if not found and (first or later):
+                preload([(first or later).pop(0)])
                 quiet = 0.02  # it has been quiet for long enough already, unless somebody asks meanwhile
                 continue
             if not found and not server.children and left_alone(server.listener, lock, server.inode):
@@ -326,9 +327,10 @@ def serve(
                     time.sleep(0.1)
                     continue
                 request = admit(conn)
-                if request and (missing := [m for m in request[0].get("modules", ()) if m in later]):
-                    later = [m for m in later if m not in missing]
-                    preload(missing)
+                if request:
+                    needed = request[0].get("modules", first)
+                    preload([m for m in [*first, *later] if m in needed])
+                    first, later = ([m for m in some if m not in needed] for some in (first, later))
                 if request and server.fork(conn):
                     return request
                 for fd in request[1] if request else ():
@@ -360,22 +362,23 @@ def preload(
 ) -> list[str]:  # those that could not be imported
     "Import what kernels will need"
     failed = []
-    for name in modules:
-        try:
-            importlib.import_module(name)
-        except Exception as e:
-            print(f"{name}: {type(e).__name__}: {e}", file=sys.stderr, flush=True)
-            failed.append(name)
-    gc.collect()
-    gc.freeze()
+    with as_in_a_kernel():
+        for name in modules:
+            try:
+                importlib.import_module(name)
+            except Exception as e:
+                print(f"{name}: {type(e).__name__}: {e}", file=sys.stderr, flush=True)
+                failed.append(name)
+    if modules:
+        gc.collect()
+        gc.freeze()
     return failed
 
 
 def main() -> None:
-    "forkserver.py FOLDER IDLE MODULE… -- MODULE…: listen on FOLDER/s; what stands after -- is imported later"
+    "forkserver.py FOLDER IDLE MODULES MODULES MODULES: listen on FOLDER/s; imported at once, soon, and later"
     folder, idle, *modules = sys.argv[1:]
-    later = modules[modules.index("--") + 1 :] if "--" in modules else []
-    modules = modules[: modules.index("--")] if "--" in modules else modules
+    base, first, later = (some.split() for some in modules)
     if not sys.flags.safe_path:
         sys.path.pop(0)  # this file's own folder: its neighbours are not top-level modules
     for number in (signal.SIGINT, signal.SIGHUP):
@@ -383,9 +386,8 @@ def main() -> None:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{folder}/s")
     listener.listen(64)
-    with as_in_a_kernel():
-        preload(modules)
-    if request := serve(Server(listener), float(idle), f"{folder}/lock", later):
+    preload(base)
+    if request := serve(Server(listener), float(idle), f"{folder}/lock", first, later):
         run_kernel(*request)
 
 # %% ../../notebooks/runner/00_forkserver.ipynb #c16aba41

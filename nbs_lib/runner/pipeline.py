@@ -42,7 +42,7 @@ for _name in ("rfc3987_syntax", "isoduration"):
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #47c80de1
 _IMPORTS = {
-    "exploration": "pandas duckdb matplotlib.pyplot pyarrow.parquet",
+    "exploration": "pandas duckdb matplotlib.pyplot pyarrow.parquet pydantic",
     "features": "pandas matplotlib.pyplot pyarrow.parquet scipy.stats sklearn.compose sklearn.preprocessing",
     "modeling": "pandas matplotlib.pyplot pyarrow.parquet sklearn.ensemble sklearn.linear_model lightgbm optuna skops.io statsmodels.genmod.generalized_linear_model",
     "evaluation": "pandas matplotlib.pyplot pyarrow.parquet scipy.stats sklearn.metrics sklearn.compose lightgbm skops.io shap",
@@ -113,7 +113,7 @@ class Kernel:
         self.manager.kernel_spec.argv[0] = sys.executable
         # the warm-up's output goes nowhere: it belongs to no cell
         null = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        env = {**os.environ, "NBS_ROOT": str(project_root())}
+        env = {**os.environ, "NBS_ROOT": str(project_root()), "NBS_NEEDS": _IMPORTS[stage]}
         self.manager.start_kernel(env=env, cwd=str(project_root()), **null)
         self.why_ordinary = getattr(self.manager.provisioner, "why_ordinary", "")
         # a session of its own: two clients with one identity would get each other's replies
@@ -302,7 +302,9 @@ def execute_stage(
             start_timeout=120,
         )
     finally:
-        kernel.stop()
+        threading.Thread(
+            target=kernel.stop
+        ).start()  # nobody has to wait for it; `Kernels.stop` does, at the end
     run.timings[stage] = round(time.perf_counter() - began, 2)
     return output
 
