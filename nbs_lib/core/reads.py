@@ -14,6 +14,7 @@ import importlib.metadata
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -203,6 +204,7 @@ def _inputs(paths: Iterable[str]) -> Iterator[tuple[str, Path]]:
     "Those of some paths that count as inputs"
     root, home, out = project_root(), package_home(), _no_inputs()
     system = [Path(sys.prefix), Path(sys.base_prefix), *map(Path, ("/usr", "/etc", "/proc", "/sys", "/dev"))]
+    system.append(Path(tempfile.gettempdir()))
     hidden = [Path.home() / n for n in (".cache", ".config", ".ipython", ".jupyter", ".local", ".matplotlib")]
     code = {*map(Path, _module_files()), home / "nbs_lib"}
     for path in map(Path, sorted(paths)):
