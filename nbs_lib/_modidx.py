@@ -830,6 +830,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'nbs_lib/models/bundle.py'),
                                        'nbs_lib.models.bundle._group_keys': ('models/bundle.html#_group_keys', 'nbs_lib/models/bundle.py'),
                                        'nbs_lib.models.bundle._matrix': ('models/bundle.html#_matrix', 'nbs_lib/models/bundle.py'),
+                                       'nbs_lib.models.bundle._numbered': ('models/bundle.html#_numbered', 'nbs_lib/models/bundle.py'),
                                        'nbs_lib.models.bundle._one_hot': ('models/bundle.html#_one_hot', 'nbs_lib/models/bundle.py'),
                                        'nbs_lib.models.bundle.answer': ('models/bundle.html#answer', 'nbs_lib/models/bundle.py'),
                                        'nbs_lib.models.bundle.calibrate': ('models/bundle.html#calibrate', 'nbs_lib/models/bundle.py'),

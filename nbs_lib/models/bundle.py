@@ -6,6 +6,8 @@
 __all__ = ['SMOOTH', 'OURS', 'THEIRS', 'answer', 'Baseline', 'TabularModel', 'calibrate', 'trusted', 'save_model', 'load_model']
 
 # %% ../../notebooks/models/02_bundle.ipynb #83e8a85f
+import io
+import json
 import zipfile
 from pathlib import Path
 
@@ -306,10 +308,33 @@ def save_model(
     model: object,  # a `TabularModel` or a `Baseline`
     path: str | Path,  # .skops
 ) -> None:
-    "Store a model"
+    "Store a model; the same model gives the same bytes, in whatever process"
     import skops.io
 
-    skops.io.dump(model, path)
+    with zipfile.ZipFile(io.BytesIO(skops.io.dumps(model))) as made, zipfile.ZipFile(path, "w") as kept:
+        schema, files = _numbered(json.loads(made.read("schema.json")))
+        for old, new in files.items():
+            kept.writestr(zipfile.ZipInfo(new), made.read(old))  # without the date
+        kept.writestr(zipfile.ZipInfo("schema.json"), json.dumps(schema))
+
+
+def _numbered(schema: dict) -> tuple[dict, dict[str, str]]:
+    "A file's schema with numbers instead of addresses in memory, and its parts' old and new names"
+    numbers, files = {}, {}
+
+    def walk(node: object) -> object:
+        if isinstance(node, list):
+            return [walk(n) for n in node]
+        if not isinstance(node, dict):
+            return node
+        node = {k: walk(v) for k, v in node.items()}
+        if isinstance(node.get("__id__"), int):
+            node["__id__"] = numbers.setdefault(node["__id__"], len(numbers) + 1)
+        if isinstance(node.get("file"), str) and "__loader__" in node:
+            node["file"] = files.setdefault(node["file"], f"{len(files) + 1}{Path(node['file']).suffix}")
+        return node
+
+    return walk(schema), files
 
 
 def load_model(
