@@ -1697,6 +1697,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'nbs_lib/runner/warm.py'),
                                      'nbs_lib.runner.warm.ForkedProcess.wait': ( 'runner/warm.html#forkedprocess.wait',
                                                                                  'nbs_lib/runner/warm.py'),
+                                     'nbs_lib.runner.warm.Gone': ('runner/warm.html#gone', 'nbs_lib/runner/warm.py'),
                                      'nbs_lib.runner.warm.NotWarm': ('runner/warm.html#notwarm', 'nbs_lib/runner/warm.py'),
                                      'nbs_lib.runner.warm._connected': ('runner/warm.html#_connected', 'nbs_lib/runner/warm.py'),
                                      'nbs_lib.runner.warm._files': ('runner/warm.html#_files', 'nbs_lib/runner/warm.py'),

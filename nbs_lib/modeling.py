@@ -611,13 +611,15 @@ def curve_figure(
     ax.plot(mean["rows"], mean["score"], "o-", color=PALETTE["accent"], ms=5)
     ax.plot(mean["rows"], mean["train"], "o--", color=PALETTE["compare"], ms=4)
     last = mean.iloc[-1]
-    for column, label, colour in (("score", "new rows", "accent"), ("train", "training rows", "compare")):
+    labels = [("score", "new rows", "accent"), ("train", "training rows", "compare")]
+    labels.sort(key=lambda one: last[one[0]])  # the lower line's name below it, the higher one's above
+    for va, (column, label, colour) in zip(("top", "bottom"), labels, strict=True):
         ax.annotate(
             label,
             (last["rows"], last[column]),
             xytext=(8, 0),
             textcoords="offset points",
-            va="center",
+            va=va,
             fontsize=8.5,
             color=PALETTE[colour],
         )

@@ -49,7 +49,8 @@ def inside(root: Path) -> list[int]:
 
 def warm(kernels: bool) -> list[int]:
     "Warm processes, or the kernels made by them"
-    found = subprocess.run(["pgrep", "-f", "forkserver.py"], capture_output=True, text=True).stdout.split()
+    ours = f"forkserver.py {os.environ['XDG_RUNTIME_DIR']}"
+    found = subprocess.run(["pgrep", "-f", ours], capture_output=True, text=True).stdout.split()
     names = {}
     for pid in found:
         with contextlib.suppress(OSError):
@@ -142,6 +143,7 @@ def main() -> None:
     options = parser.parse_args()
     dice, seen = random.Random(options.seed), Counter()
     with tempfile.TemporaryDirectory(prefix="nbs-soak-") as name:
+        os.environ["XDG_RUNTIME_DIR"] = name  # a warm process of one's own: others' are not to be killed
         root = make_small(Path(name) / "project")
         for stage in ("features", "modeling"):
             add_cell(root, stage, "import time; time.sleep(0.5)")
@@ -154,6 +156,7 @@ def main() -> None:
             print(f"{i + 1:4} of {options.times}   {fault:<32} exit code {code}", flush=True)
             for folder in sorted((root / "reports/a").glob("v*"), key=lambda p: int(p.name[1:]))[:-3]:
                 shutil.rmtree(folder)  # a hundred versions would only slow the list of studies
+        kill(warm(kernels=False))
     print(
         f"survived {options.times} faults; "
         + ", ".join(f"{f} ({c}): {n}" for (f, c), n in sorted(seen.items()))

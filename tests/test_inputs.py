@@ -212,3 +212,13 @@ def test_a_password_in_a_query_string_is_refused(project):
     config.write_text(config.read_text().replace("{path: data/raw/water.csv}", url))
     done = nbs(project, "run", "a")
     assert done.returncode == 2 and "holds a password" in done.stderr and "s3cret" not in done.stderr
+
+
+def test_a_run_without_a_warm_process_says_why(project, tmp_path):
+    open_to_all = tmp_path / "run" / f"nbs-{os.getuid()}"
+    open_to_all.mkdir(parents=True)
+    open_to_all.chmod(0o777)
+    done = nbs(project, "run", "a", XDG_RUNTIME_DIR=str(tmp_path / "run"))
+    assert done.returncode == 0 and "note: kernels import for themselves" in done.stdout, done.stdout
+    assert "is not a private folder of yours" in done.stdout
+    assert done.stdout.count("note: kernels import") == 1
