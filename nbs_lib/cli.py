@@ -51,7 +51,7 @@ class Progress:
         "A line that says what is being done"
         elapsed = f"[{time.perf_counter() - self._began:4.0f} s] "
         if self.live:
-            width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
+            width = (os.get_terminal_size(sys.stderr.fileno()).columns or 80) - 1
             sys.stderr.write("\r\x1b[2K" + (elapsed + line)[:width])
             sys.stderr.flush()
         elif time.perf_counter() - self._last >= self.every or not self._last:
