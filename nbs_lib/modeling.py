@@ -710,7 +710,7 @@ def rule_sentence(
         return f"{start}, which serves {rule.unit}."
     price = f"a missed {short(contest.positive)} costs {fmt(cost.false_negative)} and a false alarm {fmt(cost.false_positive)}"
     if rule.threshold == rule.theory:
-        return f"{start}: what theory says if {price}. No other threshold was cheaper by more than a standard error."
+        return f"{start}: what theory says if {price}. No other threshold was cheaper by more than two standard errors."
     return f"{start}, if {price}: out of fold that was cheaper than theory's {percent(rule.theory)}, by {fmt(rule.gain, 1)} per 1,000 rows (standard error {fmt(rule.error, 1)})."
 
 # %% ../notebooks/03_modeling.ipynb #1b973a1d

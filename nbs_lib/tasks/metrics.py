@@ -156,29 +156,30 @@ def _by_class(y: np.ndarray, said: np.ndarray, k: int, f1: bool) -> Weighted:
     "Mean over the classes of recall (balanced accuracy) or of F1"
     right = (y == said).astype(float)
 
+    def each(w: np.ndarray) -> np.ndarray:
+        real, hits = np.bincount(y, w, k), np.bincount(y, w * right, k)
+        below = real + np.bincount(said, w, k) if f1 else real
+        return np.divide((2 if f1 else 1) * hits, below, out=np.full(k, np.nan), where=below > 0)
+
+    return _mean_of_known(each(np.ones(len(y))), each)
+
+
+def _mean_of_known(all_rows: np.ndarray, each: Callable[[np.ndarray], np.ndarray]) -> Weighted:
+    "The mean over the same classes in every resample: one that a resample misses counts as it does on all rows"
+    known = ~np.isnan(all_rows)
+
     def value(w: np.ndarray) -> float:
-        real = np.bincount(y, w, k)
-        hits = np.bincount(y, w * right, k)
-        if not f1:
-            seen = real > 0
-            return float(np.mean(hits[seen] / real[seen])) if seen.any() else np.nan
-        called = real + np.bincount(said, w, k)
-        seen = called > 0
-        return float(np.mean(2 * hits[seen] / called[seen])) if seen.any() else np.nan
+        values = each(w)
+        return float(np.where(np.isnan(values), all_rows, values)[known].mean()) if known.any() else np.nan
 
     return value
 
 # %% ../../notebooks/tasks/00_metrics.ipynb #fb226b4f
 def _auc_ovr(y: np.ndarray, p: np.ndarray) -> Weighted:
     "Mean over the classes of each against the rest; only classes that occur count"
-    each = [_auc((y == k).astype(float), p[:, k]) for k in range(p.shape[1]) if (y == k).any()]
-
-    def value(w: np.ndarray) -> float:
-        scores = [one(w) for one in each]
-        scores = [s for s in scores if s == s]
-        return float(np.mean(scores)) if scores else np.nan
-
-    return value
+    one = [_auc((y == k).astype(float), p[:, k]) for k in range(p.shape[1]) if (y == k).any()]
+    each = lambda w: np.array([auc(w) for auc in one])
+    return _mean_of_known(each(np.ones(len(y))), each)
 
 # %% ../../notebooks/tasks/00_metrics.ipynb #bfc08862
 def _prepare_multiclass(name: str, y: pd.Series, predictions: pd.DataFrame, positive: str | None) -> Weighted:
