@@ -510,9 +510,11 @@ def load_study(
         )
     config = read_yaml(source)
     config.pop("name", None)
-    for change in changes if changes is not None else json.loads(os.environ.get("NBS_SET", "[]")):
+    changes = changes if changes is not None else json.loads(os.environ.get("NBS_SET", "[]"))
+    for change in changes:
         _put(config, change)
-    return make_study(name, config, relative(path))
+    asked = f" with --set {' --set '.join(changes)}" if changes else ""
+    return make_study(name, config, f"{relative(path)}{asked}")
 
 # %% ../../notebooks/core/01_study.ipynb #8a89a683
 def fill_secrets(

@@ -455,6 +455,9 @@ def _data_differences(world: World, then: dict | None) -> list[str]:
         return ["data: the query gives other rows"]
     a, b = dict(known), dict(now)
     names = sorted(p for p in a.keys() | b.keys() if a.get(p) != b.get(p) or b.get(p) is None)
+    gone = [p for p in names if b.get(p) is None and p in b]
+    if gone:
+        return [f"data {gone[0]}: is gone"]
     return [f"data {', '.join(names[:3])}{' …' if len(names) > 3 else ''}: changed"]
 
 
