@@ -654,6 +654,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'nbs_lib.evaluation.Judged.positive': ('evaluation.html#judged.positive', 'nbs_lib/evaluation.py'),
                                     'nbs_lib.evaluation.Judged.right': ('evaluation.html#judged.right', 'nbs_lib/evaluation.py'),
                                     'nbs_lib.evaluation.Judged.score': ('evaluation.html#judged.score', 'nbs_lib/evaluation.py'),
+                                    'nbs_lib.evaluation.Judged.sureness': ('evaluation.html#judged.sureness', 'nbs_lib/evaluation.py'),
                                     'nbs_lib.evaluation.Judged.things': ('evaluation.html#judged.things', 'nbs_lib/evaluation.py'),
                                     'nbs_lib.evaluation.Judged.truth': ('evaluation.html#judged.truth', 'nbs_lib/evaluation.py'),
                                     'nbs_lib.evaluation.Judged.unit': ('evaluation.html#judged.unit', 'nbs_lib/evaluation.py'),

@@ -154,6 +154,14 @@ def right(self: Judged) -> np.ndarray:
 
 
 @patch(as_prop=True)
+def sureness(self: Judged) -> np.ndarray:
+    "Classes: the probability of the class named, which is not the largest one where classes are weighted"
+    p = self.predictions[[f"p_{c}" for c in self.model.classes]].to_numpy(float)
+    named = pd.Index(self.model.classes).get_indexer(self.predictions["prediction"].astype(str))
+    return p[np.arange(len(p)), named]
+
+
+@patch(as_prop=True)
 def errors(self: Judged) -> np.ndarray:
     "Regression: truth less prediction"
     return self.y.to_numpy(float) - self.predictions["prediction"].to_numpy(float)
@@ -588,11 +596,7 @@ def show_calibration(
     if j.study.task == "binary":
         truth, p, what = j.truth, j.score, f"share with {j.things}"
     else:
-        truth, p, what = (
-            j.right,
-            j.predictions[[f"p_{c}" for c in j.model.classes]].max(axis=1).to_numpy(float),
-            "share named right",
-        )
+        truth, p, what = j.right, j.sureness, "share named right"
     fit = calibration_fit(truth, p, j.groups)
     kind, sentence = calibration_verdict(fit, int(truth.sum()), int((~truth).sum()))
     if j.study.task == "multiclass":
@@ -763,7 +767,7 @@ def telling_rows(
             "far from usual and right": int(np.argmax(np.where(good, far, -1.0))),
             "most wrong": int(size.argmax()),
         }
-    sure = j.predictions[[f"p_{c}" for c in j.model.classes]].max(axis=1).to_numpy(float)
+    sure = j.sureness
     picked = {"typical": int(np.abs(sure - np.median(sure)).argmin())}
     if j.study.task == "binary":
         picked = {"typical": int(np.abs(j.score - np.median(j.score)).argmin())}

@@ -305,3 +305,30 @@ def test_forests_are_explained_exactly(task):
     model.fit(train, train[["wind", "warm", "damp"]])
     e = explain(model, judged.features, judged.features)
     assert e.method.endswith("shap") and e.error < 1e-6
+
+
+def weighted_classes(n=3000):
+    "Three classes whose probabilities are true, named with a large weight on the rarest"
+    rng, (judged, stage) = np.random.default_rng(10), make_judged("multiclass", 12)
+    p = rng.dirichlet([6, 3, 1], n)
+    said = (p * [1, 2, 6]).argmax(axis=1).astype(str)
+    judged.y = pd.Series((p.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1).astype(str))
+    judged.predictions = pd.DataFrame({"prediction": said, **{f"p_{c}": p[:, c] for c in range(3)}})
+    return judged, stage, p, said.astype(int)
+
+
+def test_calibration_of_weighted_classes_is_that_of_the_class_named():
+    judged, stage, p, said = weighted_classes()
+    assert np.mean(p.argmax(axis=1) != said) > 0.2
+    ev.show_calibration(stage, judged)
+    assert stage.record["findings"][-1] == (
+        "The probabilities of the classes named agree with what happened, within chance."
+    )
+
+
+def test_a_telling_row_is_sure_of_the_class_named():
+    judged, _, p, said = weighted_classes()
+    named, right = p[np.arange(len(p)), said], judged.right
+    picked = ev.telling_rows(judged)
+    assert picked["right and sure"] == np.where(right, named, -1).argmax()
+    assert picked["wrong and sure"] == np.where(right, -1, named).argmax()
