@@ -701,6 +701,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'nbs_lib.evaluation.show_speed': ('evaluation.html#show_speed', 'nbs_lib/evaluation.py'),
                                     'nbs_lib.evaluation.show_time': ('evaluation.html#show_time', 'nbs_lib/evaluation.py'),
                                     'nbs_lib.evaluation.slice_columns': ('evaluation.html#slice_columns', 'nbs_lib/evaluation.py'),
+                                    'nbs_lib.evaluation.start_sentence': ('evaluation.html#start_sentence', 'nbs_lib/evaluation.py'),
                                     'nbs_lib.evaluation.tell_headline': ('evaluation.html#tell_headline', 'nbs_lib/evaluation.py'),
                                     'nbs_lib.evaluation.telling_rows': ('evaluation.html#telling_rows', 'nbs_lib/evaluation.py'),
                                     'nbs_lib.evaluation.unfair': ('evaluation.html#unfair', 'nbs_lib/evaluation.py'),

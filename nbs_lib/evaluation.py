@@ -7,9 +7,9 @@ __all__ = ['GAP', 'GAP_SHARE', 'SLOW', 'Judged', 'used_columns', 'judge', 'rows_
            'compressed', 'prepared', 'compare', 'against', 'answer_sentence', 'answer_figure', 'metrics_table',
            'promised', 'promise_sentence', 'meaning', 'show_meaning', 'show_decision', 'show_ranking', 'show_classes',
            'show_errors', 'show_calibration', 'show_ranges', 'periods_of', 'by_period', 'periods_figure', 'show_time',
-           'explained_rows', 'telling_rows', 'explain_holdout', 'show_importance', 'show_rows', 'slice_columns',
-           'row_losses', 'show_slices', 'show_leanings', 'compare_groups', 'unfair', 'show_groups', 'latencies',
-           'show_speed', 'same_again', 'alone', 'check_problem', 'check_answer', 'tell_headline']
+           'explained_rows', 'telling_rows', 'explain_holdout', 'show_importance', 'start_sentence', 'show_rows',
+           'slice_columns', 'row_losses', 'show_slices', 'show_leanings', 'compare_groups', 'unfair', 'show_groups',
+           'latencies', 'show_speed', 'same_again', 'alone', 'check_problem', 'check_answer', 'tell_headline']
 
 # %% ../notebooks/04_evaluation.ipynb #a8494485
 import tempfile
@@ -155,7 +155,7 @@ def right(self: Judged) -> np.ndarray:
 
 @patch(as_prop=True)
 def sureness(self: Judged) -> np.ndarray:
-    "Classes: the probability of the class named, which is not the largest one where classes are weighted"
+    "Classes: the probability of the class named; with weighted classes it need not be the largest"
     p = self.predictions[[f"p_{c}" for c in self.model.classes]].to_numpy(float)
     named = pd.Index(self.model.classes).get_indexer(self.predictions["prediction"].astype(str))
     return p[np.arange(len(p)), named]
@@ -833,6 +833,18 @@ def show_importance(
         )
 
 # %% ../notebooks/04_evaluation.ipynb #3e6e8866
+def start_sentence(
+    e: Explanation,  # gives base and unit
+) -> str:  # empty with more than two classes
+    "Where the contributions start"
+    if len(e.outputs) > 1:
+        return ""
+    start = in_probability(e, e.base[0])
+    if e.unit == "log-odds":
+        return f" They start from {start}, the average prediction on the log-odds scale, which is not the share of cases."
+    return f" They start from {start}, the average prediction."
+
+# %% ../notebooks/04_evaluation.ipynb #3bbddf4d
 def show_rows(
     stage: Stage,  # where it is shown
     j: Judged,  # the holdout
@@ -854,14 +866,9 @@ def show_rows(
         panels[
             f"{name}: row {j.frame.index[position]}, {told}, in truth {fmt(true, None, j.unit) if not j.model.classes else short(true, 20)}"
         ] = (at, output)
-    base = (
-        ""
-        if len(e.outputs) > 1
-        else f" Without any feature the prediction is {in_probability(e, e.base[0])}."
-    )
     stage.figure(
         rows_figure(e, panels), "Single predictions, taken apart",
-        f"The largest contributions, blue towards {j.things if j.positive else 'more' if not j.model.classes else 'the class named'}, orange away from it.{base}",
+        f"The largest contributions, blue towards {j.things if j.positive else 'more' if not j.model.classes else 'the class named'}, orange away from it.{start_sentence(e)}",
     )  # fmt: skip
 
 # %% ../notebooks/04_evaluation.ipynb #a5d5cb22

@@ -311,7 +311,7 @@ def weighted_classes(n=3000):
     "Three classes whose probabilities are true, named with a large weight on the rarest"
     rng, (judged, stage) = np.random.default_rng(10), make_judged("multiclass", 12)
     p = rng.dirichlet([6, 3, 1], n)
-    said = (p * [1, 2, 6]).argmax(axis=1).astype(str)
+    said = (p * [1, 4, 20]).argmax(axis=1).astype(str)
     judged.y = pd.Series((p.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1).astype(str))
     judged.predictions = pd.DataFrame({"prediction": said, **{f"p_{c}": p[:, c] for c in range(3)}})
     return judged, stage, p, said.astype(int)
@@ -327,8 +327,24 @@ def test_calibration_of_weighted_classes_is_that_of_the_class_named():
 
 
 def test_a_telling_row_is_sure_of_the_class_named():
-    judged, _, p, said = weighted_classes()
-    named, right = p[np.arange(len(p)), said], judged.right
+    judged, _ = make_judged("multiclass", 12)
+    judged.y = pd.Series(["0", "0", "1", "0"])
+    p = {"p_0": [0.7, 0.5, 0.4, 0.6], "p_1": [0.2, 0.4, 0.6, 0.2], "p_2": [0.1, 0.1, 0.0, 0.2]}
+    judged.predictions = pd.DataFrame({"prediction": ["2", "1", "1", "0"], **p})
     picked = ev.telling_rows(judged)
-    assert picked["right and sure"] == np.where(right, named, -1).argmax()
-    assert picked["wrong and sure"] == np.where(right, -1, named).argmax()
+    assert picked["wrong and sure"] == 1  # 0.7 is said of a class that row 0 is not given
+    assert picked["right and sure"] == 2
+
+
+def test_the_start_of_the_contributions_is_not_called_the_share_of_cases():
+    judged, _ = make_judged("binary", 60)
+    e = explain(judged.model, judged.features, judged.features)
+    start = ev.in_probability(e, e.base[0])
+    assert e.unit == "log-odds" and ev.start_sentence(e) == (
+        f" They start from {start}, the average prediction on the log-odds scale, which is not the share of cases."
+    )
+    judged, _ = make_judged("regression", 60)
+    e = explain(judged.model, judged.features, judged.features)
+    assert (
+        ev.start_sentence(e) == f" They start from {ev.in_probability(e, e.base[0])}, the average prediction."
+    )
