@@ -1861,6 +1861,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'nbs_lib.tasks.slices._group_labels': ('tasks/slices.html#_group_labels', 'nbs_lib/tasks/slices.py'),
                                       'nbs_lib.tasks.slices._rates': ('tasks/slices.html#_rates', 'nbs_lib/tasks/slices.py'),
                                       'nbs_lib.tasks.slices._tested': ('tasks/slices.html#_tested', 'nbs_lib/tasks/slices.py'),
+                                      'nbs_lib.tasks.slices.are_years': ('tasks/slices.html#are_years', 'nbs_lib/tasks/slices.py'),
                                       'nbs_lib.tasks.slices.cut': ('tasks/slices.html#cut', 'nbs_lib/tasks/slices.py'),
                                       'nbs_lib.tasks.slices.cut_all': ('tasks/slices.html#cut_all', 'nbs_lib/tasks/slices.py'),
                                       'nbs_lib.tasks.slices.gaps': ('tasks/slices.html#gaps', 'nbs_lib/tasks/slices.py'),

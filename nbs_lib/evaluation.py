@@ -84,6 +84,7 @@ from nbs_lib.tasks.regression import (
 from nbs_lib.tasks.slices import (
     ENOUGH,
     Cut,
+    are_years,
     cut_all,
     gaps,
     group_errors,
@@ -197,7 +198,8 @@ def rows_sentence(
     span = ""
     if (t := j.study.time) and t in j.frame and j.frame[t].notna().any():
         first, last = j.frame[t].min(), j.frame[t].max()
-        day = lambda v: f"{v:%Y-%m-%d}" if isinstance(v, pd.Timestamp) else fmt(v)
+        plain = are_years(j.frame[t])
+        day = lambda v: f"{v:%Y-%m-%d}" if isinstance(v, pd.Timestamp) else f"{v:.0f}" if plain else fmt(v)
         span = f" from {day(first)} to {day(last)}"
     often = "for the first time" if openings <= 1 else f"{openings:,} times so far"
     return f"The holdout has {plural(len(j.frame), 'row')}{span}; it has been opened {often}."

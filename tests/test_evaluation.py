@@ -348,3 +348,18 @@ def test_the_start_of_the_contributions_is_not_called_the_share_of_cases():
     assert (
         ev.start_sentence(e) == f" They start from {ev.in_probability(e, e.base[0])}, the average prediction."
     )
+
+
+def test_years_are_written_without_a_comma():
+    rng = np.random.default_rng(11)
+    frame = pd.DataFrame({"built": rng.integers(1950, 2010, 2000), "area": rng.integers(1000, 9000, 2000)})
+    cuts = cut_all(frame)
+    found = weak_slices(cuts, try_slices(cuts, rng.exponential(1, 2000) + 3 * (frame["built"] >= 1995)))
+    assert found["slice"].iloc[0].startswith("built: 19") and "," not in found["slice"].iloc[0]
+    assert all("," in name for name in cuts["area"][1])
+
+
+def test_a_holdout_in_years_is_named_without_a_comma():
+    judged, _ = make_judged("regression", 12)
+    judged.study.time, judged.frame = "when", judged.frame.assign(when=range(1981, 1993))
+    assert "from 1981 to 1992" in ev.rows_sentence(judged, 1)
