@@ -674,6 +674,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'nbs_lib.evaluation.explained_rows': ('evaluation.html#explained_rows', 'nbs_lib/evaluation.py'),
                                     'nbs_lib.evaluation.judge': ('evaluation.html#judge', 'nbs_lib/evaluation.py'),
                                     'nbs_lib.evaluation.latencies': ('evaluation.html#latencies', 'nbs_lib/evaluation.py'),
+                                    'nbs_lib.evaluation.legend_above': ('evaluation.html#legend_above', 'nbs_lib/evaluation.py'),
                                     'nbs_lib.evaluation.meaning': ('evaluation.html#meaning', 'nbs_lib/evaluation.py'),
                                     'nbs_lib.evaluation.metrics_table': ('evaluation.html#metrics_table', 'nbs_lib/evaluation.py'),
                                     'nbs_lib.evaluation.missing_classes': ('evaluation.html#missing_classes', 'nbs_lib/evaluation.py'),

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['GAP', 'GAP_SHARE', 'SLOW', 'Judged', 'used_columns', 'judge', 'rows_sentence', 'missing_classes', 'resample_weights',
            'compressed', 'prepared', 'compare', 'against', 'answer_sentence', 'answer_figure', 'metrics_table',
-           'promised', 'promise_sentence', 'meaning', 'show_meaning', 'show_decision', 'show_ranking', 'show_classes',
-           'show_errors', 'show_calibration', 'show_ranges', 'periods_of', 'by_period', 'periods_figure', 'show_time',
-           'explained_rows', 'telling_rows', 'explain_holdout', 'show_importance', 'start_sentence', 'show_rows',
-           'slice_columns', 'row_losses', 'show_slices', 'show_leanings', 'compare_groups', 'unfair', 'show_groups',
-           'latencies', 'show_speed', 'same_again', 'alone', 'check_problem', 'check_answer', 'tell_headline']
+           'promised', 'promise_sentence', 'meaning', 'show_meaning', 'show_decision', 'legend_above', 'show_ranking',
+           'show_classes', 'show_errors', 'show_calibration', 'show_ranges', 'periods_of', 'by_period',
+           'periods_figure', 'show_time', 'explained_rows', 'telling_rows', 'explain_holdout', 'show_importance',
+           'start_sentence', 'show_rows', 'slice_columns', 'row_losses', 'show_slices', 'show_leanings',
+           'compare_groups', 'unfair', 'show_groups', 'latencies', 'show_speed', 'same_again', 'alone', 'check_problem',
+           'check_answer', 'tell_headline']
 
 # %% ../notebooks/04_evaluation.ipynb #a8494485
 import tempfile
@@ -501,6 +502,14 @@ def show_decision(
     )
 
 # %% ../notebooks/04_evaluation.ipynb #f2f4b64b
+def legend_above(
+    ax: plt.Axes,  # with labelled lines
+    columns: int = 1,  # entries side by side
+) -> None:
+    "The legend above the axes, where it covers no line"
+    ax.legend(ncols=columns, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, handlelength=1.2)
+
+
 def show_ranking(
     stage: Stage,  # where it is shown
     j: Judged,  # the holdout, binary
@@ -524,8 +533,11 @@ def show_ranking(
     )
     stage.metric("roc_auc", *model["auc"])
     stage.metric("average_precision", *model["ap"])
+    fig = ranking_figure(model, before, point, truth.mean())
+    for ax in fig.axes:
+        legend_above(ax)
     stage.figure(
-        ranking_figure(model, before, point, truth.mean()),
+        fig,
         f"A case is ranked above another row in {percent(model['auc'][0])} of all such pairs",
         f"Bands: 95 %, from 300 resamples. Dot: the chosen threshold. Dashed: flagging at random. {plural(int(truth.sum()), 'case')} "
         f"among {plural(len(truth), 'row')}.",
@@ -704,7 +716,7 @@ def periods_figure(
     ax.set(
         xlabel="period, by its first day", ylabel=metric.label + (f" ({metric.unit})" if metric.unit else "")
     )
-    ax.legend(ncols=2, loc="best")
+    legend_above(ax, columns=2)
     return fig
 
 # %% ../notebooks/04_evaluation.ipynb #ddc5bb41

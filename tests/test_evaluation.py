@@ -363,3 +363,20 @@ def test_a_holdout_in_years_is_named_without_a_comma():
     judged, _ = make_judged("regression", 12)
     judged.study.time, judged.frame = "when", judged.frame.assign(when=range(1981, 1993))
     assert "from 1981 to 1992" in ev.rows_sentence(judged, 1)
+
+
+def covered(ax):
+    "Whether the legend lies on the axes"
+    ax.figure.canvas.draw()
+    return ax.get_legend().get_window_extent().overlaps(ax.get_window_extent())
+
+
+def test_legends_cover_no_line(monkeypatch):
+    judged, stage = make_judged("binary", 400)
+    drawn = []
+    monkeypatch.setattr(stage, "figure", lambda fig, *_: drawn.append(fig))
+    ev.show_ranking(stage, judged)
+    periods = pd.Series(pd.Categorical(np.repeat(["2024-01", "2024-02"], 200), ordered=True))
+    drawn.append(ev.periods_figure(ev.by_period(judged, periods), judged.metric))
+    axes = [ax for fig in drawn for ax in fig.axes]
+    assert len(axes) == 3 and not any(covered(ax) for ax in axes)
