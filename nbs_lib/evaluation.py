@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['GAP', 'GAP_SHARE', 'SLOW', 'Judged', 'used_columns', 'judge', 'rows_sentence', 'missing_classes', 'resample_weights',
            'compressed', 'prepared', 'compare', 'against', 'answer_sentence', 'answer_figure', 'metrics_table',
-           'promised', 'promise_sentence', 'meaning', 'show_meaning', 'show_decision', 'show_ranking', 'show_classes',
-           'show_errors', 'show_calibration', 'show_ranges', 'periods_of', 'by_period', 'periods_figure', 'show_time',
-           'explained_rows', 'telling_rows', 'explain_holdout', 'show_importance', 'show_rows', 'slice_columns',
-           'row_losses', 'show_slices', 'show_leanings', 'compare_groups', 'unfair', 'show_groups', 'latencies',
-           'show_speed', 'same_again', 'alone', 'check_problem', 'check_answer', 'tell_headline']
+           'promised', 'promise_sentence', 'meaning', 'show_meaning', 'show_decision', 'legend_above', 'show_ranking',
+           'show_classes', 'show_errors', 'show_calibration', 'show_ranges', 'periods_of', 'by_period',
+           'periods_figure', 'show_time', 'explained_rows', 'telling_rows', 'explain_holdout', 'show_importance',
+           'start_sentence', 'show_rows', 'slice_columns', 'row_losses', 'show_slices', 'show_leanings',
+           'compare_groups', 'unfair', 'show_groups', 'latencies', 'show_speed', 'same_again', 'alone', 'check_problem',
+           'check_answer', 'tell_headline']
 
 # %% ../notebooks/04_evaluation.ipynb #a8494485
 import tempfile
@@ -84,6 +85,7 @@ from nbs_lib.tasks.regression import (
 from nbs_lib.tasks.slices import (
     ENOUGH,
     Cut,
+    are_years,
     cut_all,
     gaps,
     group_errors,
@@ -154,6 +156,14 @@ def right(self: Judged) -> np.ndarray:
 
 
 @patch(as_prop=True)
+def sureness(self: Judged) -> np.ndarray:
+    "Classes: the probability of the class named; with weighted classes it need not be the largest"
+    p = self.predictions[[f"p_{c}" for c in self.model.classes]].to_numpy(float)
+    named = pd.Index(self.model.classes).get_indexer(self.predictions["prediction"].astype(str))
+    return p[np.arange(len(p)), named]
+
+
+@patch(as_prop=True)
 def errors(self: Judged) -> np.ndarray:
     "Regression: truth less prediction"
     return self.y.to_numpy(float) - self.predictions["prediction"].to_numpy(float)
@@ -189,7 +199,8 @@ def rows_sentence(
     span = ""
     if (t := j.study.time) and t in j.frame and j.frame[t].notna().any():
         first, last = j.frame[t].min(), j.frame[t].max()
-        day = lambda v: f"{v:%Y-%m-%d}" if isinstance(v, pd.Timestamp) else fmt(v)
+        plain = are_years(j.frame[t])
+        day = lambda v: f"{v:%Y-%m-%d}" if isinstance(v, pd.Timestamp) else f"{v:.0f}" if plain else fmt(v)
         span = f" from {day(first)} to {day(last)}"
     often = "for the first time" if openings <= 1 else f"{openings:,} times so far"
     return f"The holdout has {plural(len(j.frame), 'row')}{span}; it has been opened {often}."
@@ -491,6 +502,14 @@ def show_decision(
     )
 
 # %% ../notebooks/04_evaluation.ipynb #f2f4b64b
+def legend_above(
+    ax: plt.Axes,  # with labelled lines
+    columns: int = 1,  # entries side by side
+) -> None:
+    "The legend above the axes, where it covers no line"
+    ax.legend(ncols=columns, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, handlelength=1.2)
+
+
 def show_ranking(
     stage: Stage,  # where it is shown
     j: Judged,  # the holdout, binary
@@ -514,8 +533,11 @@ def show_ranking(
     )
     stage.metric("roc_auc", *model["auc"])
     stage.metric("average_precision", *model["ap"])
+    fig = ranking_figure(model, before, point, truth.mean())
+    for ax in fig.axes:
+        legend_above(ax)
     stage.figure(
-        ranking_figure(model, before, point, truth.mean()),
+        fig,
         f"A case is ranked above another row in {percent(model['auc'][0])} of all such pairs",
         f"Bands: 95 %, from 300 resamples. Dot: the chosen threshold. Dashed: flagging at random. {plural(int(truth.sum()), 'case')} "
         f"among {plural(len(truth), 'row')}.",
@@ -588,11 +610,7 @@ def show_calibration(
     if j.study.task == "binary":
         truth, p, what = j.truth, j.score, f"share with {j.things}"
     else:
-        truth, p, what = (
-            j.right,
-            j.predictions[[f"p_{c}" for c in j.model.classes]].max(axis=1).to_numpy(float),
-            "share named right",
-        )
+        truth, p, what = j.right, j.sureness, "share named right"
     fit = calibration_fit(truth, p, j.groups)
     kind, sentence = calibration_verdict(fit, int(truth.sum()), int((~truth).sum()))
     if j.study.task == "multiclass":
@@ -698,7 +716,7 @@ def periods_figure(
     ax.set(
         xlabel="period, by its first day", ylabel=metric.label + (f" ({metric.unit})" if metric.unit else "")
     )
-    ax.legend(ncols=2, loc="best")
+    legend_above(ax, columns=2)
     return fig
 
 # %% ../notebooks/04_evaluation.ipynb #ddc5bb41
@@ -763,7 +781,7 @@ def telling_rows(
             "far from usual and right": int(np.argmax(np.where(good, far, -1.0))),
             "most wrong": int(size.argmax()),
         }
-    sure = j.predictions[[f"p_{c}" for c in j.model.classes]].max(axis=1).to_numpy(float)
+    sure = j.sureness
     picked = {"typical": int(np.abs(sure - np.median(sure)).argmin())}
     if j.study.task == "binary":
         picked = {"typical": int(np.abs(j.score - np.median(j.score)).argmin())}
@@ -829,6 +847,18 @@ def show_importance(
         )
 
 # %% ../notebooks/04_evaluation.ipynb #3e6e8866
+def start_sentence(
+    e: Explanation,  # gives base and unit
+) -> str:  # empty with more than two classes
+    "Where the contributions start"
+    if len(e.outputs) > 1:
+        return ""
+    start = in_probability(e, e.base[0])
+    if e.unit == "log-odds":
+        return f" They start from {start}, the average prediction on the log-odds scale, which is not the share of cases."
+    return f" They start from {start}, the average prediction."
+
+# %% ../notebooks/04_evaluation.ipynb #3bbddf4d
 def show_rows(
     stage: Stage,  # where it is shown
     j: Judged,  # the holdout
@@ -850,14 +880,9 @@ def show_rows(
         panels[
             f"{name}: row {j.frame.index[position]}, {told}, in truth {fmt(true, None, j.unit) if not j.model.classes else short(true, 20)}"
         ] = (at, output)
-    base = (
-        ""
-        if len(e.outputs) > 1
-        else f" Without any feature the prediction is {in_probability(e, e.base[0])}."
-    )
     stage.figure(
         rows_figure(e, panels), "Single predictions, taken apart",
-        f"The largest contributions, blue towards {j.things if j.positive else 'more' if not j.model.classes else 'the class named'}, orange away from it.{base}",
+        f"The largest contributions, blue towards {j.things if j.positive else 'more' if not j.model.classes else 'the class named'}, orange away from it.{start_sentence(e)}",
     )  # fmt: skip
 
 # %% ../notebooks/04_evaluation.ipynb #a5d5cb22

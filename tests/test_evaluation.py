@@ -305,3 +305,78 @@ def test_forests_are_explained_exactly(task):
     model.fit(train, train[["wind", "warm", "damp"]])
     e = explain(model, judged.features, judged.features)
     assert e.method.endswith("shap") and e.error < 1e-6
+
+
+def weighted_classes(n=3000):
+    "Three classes whose probabilities are true, named with a large weight on the rarest"
+    rng, (judged, stage) = np.random.default_rng(10), make_judged("multiclass", 12)
+    p = rng.dirichlet([6, 3, 1], n)
+    said = (p * [1, 4, 20]).argmax(axis=1).astype(str)
+    judged.y = pd.Series((p.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1).astype(str))
+    judged.predictions = pd.DataFrame({"prediction": said, **{f"p_{c}": p[:, c] for c in range(3)}})
+    return judged, stage, p, said.astype(int)
+
+
+def test_calibration_of_weighted_classes_is_that_of_the_class_named():
+    judged, stage, p, said = weighted_classes()
+    assert np.mean(p.argmax(axis=1) != said) > 0.2
+    ev.show_calibration(stage, judged)
+    assert stage.record["findings"][-1] == (
+        "The probabilities of the classes named agree with what happened, within chance."
+    )
+
+
+def test_a_telling_row_is_sure_of_the_class_named():
+    judged, _ = make_judged("multiclass", 12)
+    judged.y = pd.Series(["0", "0", "1", "0"])
+    p = {"p_0": [0.7, 0.5, 0.4, 0.6], "p_1": [0.2, 0.4, 0.6, 0.2], "p_2": [0.1, 0.1, 0.0, 0.2]}
+    judged.predictions = pd.DataFrame({"prediction": ["2", "1", "1", "0"], **p})
+    picked = ev.telling_rows(judged)
+    assert picked["wrong and sure"] == 1  # 0.7 is said of a class that row 0 is not given
+    assert picked["right and sure"] == 2
+
+
+def test_the_start_of_the_contributions_is_not_called_the_share_of_cases():
+    judged, _ = make_judged("binary", 60)
+    e = explain(judged.model, judged.features, judged.features)
+    start = ev.in_probability(e, e.base[0])
+    assert e.unit == "log-odds" and ev.start_sentence(e) == (
+        f" They start from {start}, the average prediction on the log-odds scale, which is not the share of cases."
+    )
+    judged, _ = make_judged("regression", 60)
+    e = explain(judged.model, judged.features, judged.features)
+    assert (
+        ev.start_sentence(e) == f" They start from {ev.in_probability(e, e.base[0])}, the average prediction."
+    )
+
+
+def test_years_are_written_without_a_comma():
+    rng = np.random.default_rng(11)
+    frame = pd.DataFrame({"built": rng.integers(1950, 2010, 2000), "area": rng.integers(1000, 9000, 2000)})
+    cuts = cut_all(frame)
+    found = weak_slices(cuts, try_slices(cuts, rng.exponential(1, 2000) + 3 * (frame["built"] >= 1995)))
+    assert found["slice"].iloc[0].startswith("built: 19") and "," not in found["slice"].iloc[0]
+    assert all("," in name for name in cuts["area"][1])
+
+
+def test_a_holdout_in_years_is_named_without_a_comma():
+    judged, _ = make_judged("regression", 12)
+    judged.study.time, judged.frame = "when", judged.frame.assign(when=range(1981, 1993))
+    assert "from 1981 to 1992" in ev.rows_sentence(judged, 1)
+
+
+def covered(ax):
+    "Whether the legend lies on the axes"
+    ax.figure.canvas.draw()
+    return ax.get_legend().get_window_extent().overlaps(ax.get_window_extent())
+
+
+def test_legends_cover_no_line(monkeypatch):
+    judged, stage = make_judged("binary", 400)
+    drawn = []
+    monkeypatch.setattr(stage, "figure", lambda fig, *_: drawn.append(fig))
+    ev.show_ranking(stage, judged)
+    periods = pd.Series(pd.Categorical(np.repeat(["2024-01", "2024-02"], 200), ordered=True))
+    drawn.append(ev.periods_figure(ev.by_period(judged, periods), judged.metric))
+    axes = [ax for fig in drawn for ax in fig.axes]
+    assert len(axes) == 3 and not any(covered(ax) for ax in axes)
