@@ -234,3 +234,12 @@ def test_three_hundred_thousand_rows_are_quick(explore):
     begin = time.process_time()
     explore(frame, "late", "binary", positive="yes", time="when", split={"by": "time"})
     assert time.process_time() - begin < 10
+
+
+def test_a_few_common_rows_name_no_pair(explore):
+    frame = make(900)
+    frame["pool"] = pd.Series(np.where(frame.index % 45, None, np.where(frame.index % 90, "Ex", "Gd")))
+    frame["porch"] = np.where(frame["pool"] == "Ex", 300.0, np.where(frame["pool"] == "Gd", 0.0, frame["x3"]))
+    got = explore(frame, "late", "binary", positive="yes")
+    named = set(got.names["pairs"]["first"]) | set(got.names["pairs"]["second"])
+    assert "pool" not in named and "closest are pool" not in got.findings

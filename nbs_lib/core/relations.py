@@ -354,7 +354,7 @@ def pairs_sentence(
     "Which columns go together most closely"
     strong = int((pairs["strength"].abs() >= 0.7).sum())
     if pairs.empty:
-        return f"No two of {plural(n, 'column')} are associated by 0.3 or more."
+        return f"No two of {plural(n, 'column')} are associated by 0.3 or more (over {profile.COMMON} common rows at least)."
     first = pairs.iloc[0]
     some = (
         f"{plural(strong, 'pair')} of columns {'goes' if strong == 1 else 'go'} together closely (0.7 or more)"
