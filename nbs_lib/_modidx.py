@@ -293,6 +293,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'nbs_lib.core.record.read_record': ('core/record.html#read_record', 'nbs_lib/core/record.py')},
             'nbs_lib.core.relations': { 'nbs_lib.core.relations.Relation': ('core/relations.html#relation', 'nbs_lib/core/relations.py'),
                                         'nbs_lib.core.relations._cells': ('core/relations.html#_cells', 'nbs_lib/core/relations.py'),
+                                        'nbs_lib.core.relations._comparable': ( 'core/relations.html#_comparable',
+                                                                                'nbs_lib/core/relations.py'),
                                         'nbs_lib.core.relations._drawn': ('core/relations.html#_drawn', 'nbs_lib/core/relations.py'),
                                         'nbs_lib.core.relations._fixed_margins': ( 'core/relations.html#_fixed_margins',
                                                                                    'nbs_lib/core/relations.py'),

@@ -243,3 +243,10 @@ def test_a_few_common_rows_name_no_pair(explore):
     got = explore(frame, "late", "binary", positive="yes")
     named = set(got.names["pairs"]["first"]) | set(got.names["pairs"]["second"])
     assert "pool" not in named and "closest are pool" not in got.findings
+
+
+@pytest.mark.parametrize(("metric", "centre"), [("mae", "median"), ("rmse", "mean")])
+def test_the_baseline_is_the_one_that_is_used(explore, metric, centre):
+    got = explore(make(60), "x0", "regression", metric=metric)
+    asked = got.names["the_question"](got.names["spec"], got.names["metric"]).set_index("what")["answer"]
+    assert asked["Baseline to beat"].startswith(f"the {centre} of the target over all rows")
