@@ -250,3 +250,17 @@ def test_the_baseline_is_the_one_that_is_used(explore, metric, centre):
     got = explore(make(60), "x0", "regression", metric=metric)
     asked = got.names["the_question"](got.names["spec"], got.names["metric"]).set_index("what")["answer"]
     assert asked["Baseline to beat"].startswith(f"the {centre} of the target over all rows")
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_a_column_scores_the_same_in_exploration_and_features(explore, task):
+    target = {"binary": "late", "regression": "x3"}[task]
+    got = explore(make(900), target, task, time="when", split={"by": "time"})
+    cells = json.loads((ROOT / "notebooks/02_features.ipynb").read_text(encoding="utf-8"))["cells"]
+    names: dict = {"__name__": "notebook"}
+    for cell in ("".join(c["source"]) for c in cells if c["cell_type"] == "code"):
+        exec(compile('study = "t"' if cell.startswith("study =") else cell, "cell", "exec"), names)
+    before, after = (n["scores"].set_index("column")["score"] for n in (got.names, names))
+    same = before.index.intersection(after.index)
+    assert {"x0", "x1", "x2", "colour"} <= set(same)
+    assert before[same].to_dict() == after[same].to_dict()
