@@ -42,7 +42,8 @@ def the_question(
     "The problem as a small table"
     better = "higher" if metric.greater_is_better else "lower"
     by = " and ".join(study.baseline.by)
-    what = "mean of the target" if study.task == "regression" else "shares of the classes"
+    centre = "median" if metric.name in ("mae", "median_absolute_error") else "mean"
+    what = f"{centre} of the target" if study.task == "regression" else "shares of the classes"
     rows = [
         ("Target", f"{study.target}" + (f", asked about: {study.positive}" if study.positive else "")),
         ("Task", study.task),

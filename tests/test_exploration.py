@@ -234,3 +234,33 @@ def test_three_hundred_thousand_rows_are_quick(explore):
     begin = time.process_time()
     explore(frame, "late", "binary", positive="yes", time="when", split={"by": "time"})
     assert time.process_time() - begin < 10
+
+
+def test_a_few_common_rows_name_no_pair(explore):
+    frame = make(900)
+    frame["pool"] = pd.Series(np.where(frame.index % 45, None, np.where(frame.index % 90, "Ex", "Gd")))
+    frame["porch"] = np.where(frame["pool"] == "Ex", 300.0, np.where(frame["pool"] == "Gd", 0.0, frame["x3"]))
+    got = explore(frame, "late", "binary", positive="yes")
+    named = set(got.names["pairs"]["first"]) | set(got.names["pairs"]["second"])
+    assert "pool" not in named and "closest are pool" not in got.findings
+
+
+@pytest.mark.parametrize(("metric", "centre"), [("mae", "median"), ("rmse", "mean")])
+def test_the_baseline_is_the_one_that_is_used(explore, metric, centre):
+    got = explore(make(60), "x0", "regression", metric=metric)
+    asked = got.names["the_question"](got.names["spec"], got.names["metric"]).set_index("what")["answer"]
+    assert asked["Baseline to beat"].startswith(f"the {centre} of the target over all rows")
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_a_column_scores_the_same_in_exploration_and_features(explore, task):
+    target = {"binary": "late", "regression": "x3"}[task]
+    got = explore(make(900), target, task, time="when", split={"by": "time"})
+    cells = json.loads((ROOT / "notebooks/02_features.ipynb").read_text(encoding="utf-8"))["cells"]
+    names: dict = {"__name__": "notebook"}
+    for cell in ("".join(c["source"]) for c in cells if c["cell_type"] == "code"):
+        exec(compile('study = "t"' if cell.startswith("study =") else cell, "cell", "exec"), names)
+    before, after = (n["scores"].set_index("column")["score"] for n in (got.names, names))
+    same = before.index.intersection(after.index)
+    assert {"x0", "x1", "x2", "colour"} <= set(same)
+    assert before[same].to_dict() == after[same].to_dict()

@@ -34,6 +34,14 @@ def intraclass(
     return icc, float(total / (1 + ((n**2).sum() / total - 1) * icc))
 
 # %% ../../notebooks/core/03h_groups.ipynb #3b6a5447
+def _sizes_text(sizes: np.ndarray) -> str:
+    "How many rows groups hold"
+    low, high = int(sizes.min()), int(sizes.max())
+    if low == high:
+        return f"{'each hold' if len(sizes) > 1 else 'holds'} {plural(high, 'row')}"
+    return f"hold {fmt(low)} to {plural(high, 'row')}, typically {fmt(np.median(sizes))}; the largest holds {percent(high / sizes.sum())} of the rows"
+
+
 def group_sentence(
     train: pd.DataFrame,  # training rows
     study: Study,  # names the group
@@ -43,7 +51,7 @@ def group_sentence(
     groups = unit_codes(train, study)
     sizes = np.bincount(groups)
     icc, worth = intraclass(y, groups)
-    text = f"{plural(len(sizes), 'group')} of {study.group} hold {fmt(sizes.min())} to {plural(int(sizes.max()), 'row')}, typically {fmt(np.median(sizes))}; the largest holds {percent(sizes.max() / sizes.sum())} of the rows."
+    text = f"{plural(len(sizes), 'group')} of {study.group} {_sizes_text(sizes)}."
     if np.isfinite(icc):
         text += f" Rows of one group are alike (intraclass correlation {fmt(icc, 2)}): {plural(len(y), 'row')} are worth about {fmt(round(worth))} independent ones."
     return text

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from .profile import TimeBins, as_numbers
-from .show import percent
+from .show import fmt, percent, plural
 
 # %% ../../notebooks/core/03b_quality.ipynb #b428379a
 @dataclass
@@ -74,10 +74,12 @@ def far_out(
     if below + above <= 1e-4 * len(column.values):
         return []
     parts = [
-        f"{n:,} {word} {limit:.4g}" for n, word, limit in ((below, "below", low), (above, "above", high)) if n
+        f"{n:,} {word} {fmt(limit)}"
+        for n, word, limit in ((below, "below", low), (above, "above", high))
+        if n
     ]
     return [
-        Issue(column.name, "far-out values", below + above, f"{' and '.join(parts)}; median {middle:.4g}")
+        Issue(column.name, "far-out values", below + above, f"{' and '.join(parts)}; median {fmt(middle)}")
     ]
 
 # %% ../../notebooks/core/03b_quality.ipynb #862eb587
@@ -101,7 +103,10 @@ def stand_ins(
         if (nines and gap > rest / 2) or (minus_one and count > 1 and rest > 3):
             found.append(
                 Issue(
-                    column.name, "stands for missing?", int(count), f"the value {value:g} in {count:,} rows"
+                    column.name,
+                    "stands for missing?",
+                    int(count),
+                    f"the value {value:.10g} in {plural(int(count), 'row')}",
                 )
             )
         elif count <= 3 and gap > rest:
@@ -110,7 +115,7 @@ def stand_ins(
                     column.name,
                     "isolated value",
                     int(count),
-                    f"{value:.6g}, next {value - gap if value == distinct[-1] else value + gap:.6g}",
+                    f"{fmt(value)}, next {fmt(value - gap if value == distinct[-1] else value + gap)}",
                 )
             )
     return found

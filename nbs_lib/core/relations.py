@@ -55,13 +55,28 @@ def relation(
     return Relation(column, of, binned, means, profile.as_numbers(train[column]) if numeric else None)
 
 # %% ../../notebooks/core/03d_relations.ipynb #ddd64df3
+def _comparable(
+    found: Relation,  # of any column
+    least: float,  # rows of a bin
+) -> tuple[
+    pd.DataFrame, str
+]:  # their means; "of the 6 most frequent values of x, " where others are left out
+    "The bins that can be named and have rows enough, and what has to be said about the choice"
+    pooled, missing = found.binned.pooled, found.binned.missing
+    named = found.means.drop(index=[i for i in (pooled, missing) if i is not None])
+    means = named[named["rows"] >= least]
+    if found.values is not None or (pooled is None and len(means) == len(named)):
+        return means, ""
+    return means, f"of the {len(means)} most frequent values of {short(found.column)}, "
+
+
 def relation_sentence(
     found: Relation,  # of the strongest column
     study: Study,  # for the words
 ) -> str:  # one sentence
     "How far the target goes along one column, over bins with enough rows"
-    means = found.means.drop(index=[i for i in (found.binned.pooled, found.binned.missing) if i is not None])
-    means = means[means["rows"] >= max(10, 0.01 * means["rows"].sum())]
+    left_out = [i for i in (found.binned.pooled, found.binned.missing) if i is not None]
+    means, among = _comparable(found, max(10, 0.01 * found.means["rows"].drop(index=left_out).sum()))
     if len(means) < 2:
         return f"Nearly all rows have the same {short(found.column)}."
     write, name = target_say(study), short(found.column)
@@ -70,7 +85,7 @@ def relation_sentence(
     def place(i: int) -> str:
         return f"where {name} is {'' if found.binned.exact else 'around '}{short(found.binned.labels[i])}"
 
-    return f"The {target_words(study, found.of)} goes from {write(means['value'][low])} {place(low)} to {write(means['value'][high])} {place(high)}."
+    return f"{first_up(among + 'the')} {target_words(study, found.of)} goes from {write(means['value'][low])} {place(low)} to {write(means['value'][high])} {place(high)}."
 
 # %% ../../notebooks/core/03d_relations.ipynb #85b490f9
 def direction(
@@ -93,10 +108,17 @@ def relations_title(
     "What the panels show, in a few words"
     first = found[0]
     if first.values is None:
-        means = first.means.drop(index=[i for i in (first.binned.pooled,) if i is not None])
-        means = means[means["rows"] >= min(30, means["rows"].max())]
-        best, write = means["value"].idxmax(), target_say(study)
-        return f"By {short(first.column)}, the {target_words(study, first.of)} is highest for {short(first.binned.labels[best])} ({write(means['value'][best])})"
+        values = first.means.drop(
+            index=[i for i in (first.binned.pooled, first.binned.missing) if i is not None]
+        )
+        means, among = _comparable(first, min(30, values["rows"].max()))
+        best, write, what = means["value"].idxmax(), target_say(study), target_words(study, first.of)
+        label, value = short(first.binned.labels[best]), write(means["value"][best])
+        if len(means) == 1:
+            return f"Where {short(first.column)} is {label}, the {what} is {value}"
+        return (
+            f"{first_up(among) or f'By {short(first.column)}, '}the {what} is highest for {label} ({value})"
+        )
     if study.task == "multiclass":
         return (
             f"{short(first.of)} is told apart best by {short(first.column)}: its share {direction(first)} it"
@@ -354,7 +376,7 @@ def pairs_sentence(
     "Which columns go together most closely"
     strong = int((pairs["strength"].abs() >= 0.7).sum())
     if pairs.empty:
-        return f"No two of {plural(n, 'column')} are associated by 0.3 or more."
+        return f"No two of {plural(n, 'column')} are associated by 0.3 or more (over {profile.COMMON} common rows at least)."
     first = pairs.iloc[0]
     some = (
         f"{plural(strong, 'pair')} of columns {'goes' if strong == 1 else 'go'} together closely (0.7 or more)"
