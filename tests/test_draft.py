@@ -163,6 +163,40 @@ def test_unique_ids_are_no_group(draft):
     assert study.group is None and "patient_id" in study.ids
 
 
+def tracks(n=60, rows=40, seed=0):
+    """Objects one after the other, each with measurements that drift."""
+    steps = np.random.default_rng(seed).normal(size=(n, rows, 4))
+    frame = pd.DataFrame(steps.cumsum(axis=1).reshape(-1, 4), columns=["lat", "long", "wind", "pressure"])
+    frame.insert(0, "name", np.repeat([f"storm {i * 7 % n}" for i in range(n)], rows))
+    return frame.assign(hour=np.arange(n * rows) % 4 * 6)
+
+
+def test_a_track_is_a_group(draft):
+    study = draft(tracks(), target="wind")
+    assert study.group == "name" and study.split.by == "group"
+    reason = " ".join(draft.text.split("\ngroup: name")[0].split("\n\n")[-1].replace("# ", "").split())
+    assert "60 different values in 2,400 rows, 40 rows in a row" in reason and "too good" in reason
+
+
+def test_a_table_sorted_by_a_category_has_no_group(draft):
+    frame = tracks().assign(name=lambda d: d["name"].str.replace("storm", "state"))
+    noise = np.random.default_rng(1).normal(size=(len(frame), 4))
+    frame[["lat", "long", "wind", "pressure"]] = noise + 3 * np.repeat(noise[::40], 40, axis=0)
+    for sorted_ in (frame, frame.sort_values(["name", "lat"], ignore_index=True)):
+        study = draft(sorted_, target="wind")
+        assert study.group is None and study.split.by == "random"
+
+
+def test_tracks_out_of_order_have_no_group(draft):
+    assert draft(tracks().sample(frac=1, random_state=0), target="wind").group is None
+
+
+def test_a_panel_with_years_keeps_its_unit_as_a_feature(draft):
+    frame = tracks().assign(year=np.tile(np.arange(1980, 2020), 60)).drop(columns="hour")
+    study = draft(frame, target="wind")
+    assert study.split.by == "time" and study.group is None and "name" not in study.ids
+
+
 def test_a_time_split_that_cannot_work_falls_back(draft):
     frame = visits().drop(columns=["closed_on"])
     frame["readmitted"] = np.where(np.arange(len(frame)) < 900, "Yes", "No")  # none among the latest rows

@@ -143,10 +143,12 @@ def _infer_roles(draft: Draft, skip: set[str]) -> None:
         skip.add(found.value["column"])
     g["leaks"], draft.suspects = find_copies(table, draft["target"], draft["task"], skip)
     skip |= set(draft["leaks"])
-    for key, guess in (("time", guess_time), ("group", guess_group)):
-        if found := guess(table, skip):
-            g[key] = found
-            skip.add(found.value)
+    if found := guess_time(table, skip):
+        g["time"] = found
+        skip.add(found.value)
+    if found := guess_group(table, skip, tracks="time" not in g and "part" not in g):
+        g["group"] = found
+        skip.add(found.value)
     g["ids"] = guess_ids(table, skip)
     skip |= set(draft["ids"])
     draft.suspects.value = {k: v for k, v in draft.suspects.value.items() if k not in skip}

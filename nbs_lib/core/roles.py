@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from .check import MIN_CLASS, MIN_ROWS
+from .numbers import plural
 from .settings import NbsError, did_you_mean
 from .study import METRIC_NAMES
 from .tables import Column, Table
@@ -146,12 +147,55 @@ def _is_unit(column: Column, sizes: pd.Series, n: int) -> bool:
         return False
     return person or (len(sizes) >= 50 and n / len(sizes) <= 20)
 
+# %% ../../notebooks/core/06a_roles.ipynb #5056393d
+def _run_of(values: pd.Series) -> np.ndarray | None:
+    "The number of each row's run of equal values; None where runs are short or as in a random order"
+    codes = pd.factorize(values)[0]
+    run = np.cumsum(np.r_[0, codes[1:] != codes[:-1]])
+    sizes, n = np.bincount(codes + 1), len(codes)
+    by_chance = n - (sizes.astype(float) ** 2).sum() / n + 1
+    found = run[-1] + 1
+    return run if n / found >= 5 and found < 0.2 * by_chance and sizes.max() <= 0.3 * n else None
 
+
+def _likeness(values: pd.Series, run: np.ndarray) -> float:
+    "Autocorrelation of neighbours within runs, on ranks; NaN where the values say nothing about it"
+    rank = values.rank()
+    x = (rank - rank.groupby(run).transform("mean")).to_numpy()
+    pair = (run[1:] == run[:-1]) & ~np.isnan(x[1:]) & ~np.isnan(x[:-1])
+    step, runs = np.diff(x)[pair], run[1:][pair]
+    many = np.bincount(runs)
+    moves = [np.bincount(runs, w) > 0 for w in (step > 0, step < 0)]
+    long = many >= 2
+    if not long.any() or (moves[0] & moves[1])[long].mean() < 0.5:  # constant, or only sorted
+        return float("nan")
+    before, after = x[:-1][pair], x[1:][pair]
+    return float((before * after).sum() / np.sqrt((before**2).sum() * (after**2).sum()))
+
+# %% ../../notebooks/core/06a_roles.ipynb #b49a6e9e
+def _guess_track(table: Table, skip: set[str]) -> Guess | None:
+    "A category whose rows follow each other and are alike; the coarsest of several"
+    n = len(table.frame)
+    names = [c for c in table.columns if c.kind in ("category", "text") and c.name not in skip]
+    for c in sorted(names, key=lambda c: c.unique):
+        if c.unique < 20 or c.missing > 0.2 or (run := _run_of(table.frame[c.name])) is None:
+            continue
+        numbers = [x.name for x in table.columns if x.kind == "number" and x.unique >= 10][:50]
+        alike = [a for a in (_likeness(table.frame[x], run) for x in numbers) if not np.isnan(a)]
+        if alike and (typical := float(np.median(alike))) > 0.5:
+            why = f"""A track: {c.unique:,} different values in {n:,} rows, {n / (run[-1] + 1):,.0f} rows in a row on average.
+Within them neighbouring rows are alike (median autocorrelation of {plural(len(alike), "number")}: {typical:.2f}), so a row held
+out at random would lie between two that the model knows, and the score would be too good."""
+            return Guess(c.name, why.replace("\n", " "))
+    return None
+
+# %% ../../notebooks/core/06a_roles.ipynb #4f65ac90
 def guess_group(
     table: Table,  # settled
     skip: set[str],  # columns that have a role already
+    tracks: bool = True,  # also look at the order of the rows
 ) -> Guess | None:  # a column, if any is the unit
-    "The unit that has several rows: a patient, a customer"
+    "The unit that has several rows: a patient, a customer, a storm"
     n = len(table.frame)
     for c in table.columns:
         if c.name in skip or c.kind in ("date", "bool", "text") or c.unique < 20 or c.missing > 0.2:
@@ -163,7 +207,7 @@ def guess_group(
             continue
         if _is_unit(c, values.value_counts(), n):
             return Guess(c.name, f"{c.unique:,} different values in {n:,} rows: the same unit comes back.")
-    return None
+    return _guess_track(table, skip) if tracks else None
 
 # %% ../../notebooks/core/06a_roles.ipynb #83b52dca
 _CODE_WORDS = set("code zip zipcode postcode postal plz cp fips".split())
