@@ -269,6 +269,36 @@ def test_names_that_only_sound_sensitive(draft, name):
     assert draft(frame).sensitive == []
 
 
+@pytest.mark.parametrize(
+    "name",
+    "female male nonwhite married afam single black white foreign immigrant is_female SeniorCitizen".split(),
+)
+def test_sensitive_groups_as_names(draft, name):
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame(
+        {"x": rng.normal(size=200), name: rng.integers(0, 2, 200), "churn": rng.choice(["no", "yes"], 200)}
+    )
+    assert draft(frame).sensitive == [name]
+    many = frame.assign(**{name: rng.integers(0, 5, 200)})
+    assert draft(many).sensitive == ([name] if name == "SeniorCitizen" else [])
+
+
+@pytest.mark.parametrize("name", ["white_wine", "black_friday", "single_room", "male_count", "foreign_key"])
+def test_groups_beside_other_words_are_not_sensitive(draft, name):
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame(
+        {"x": rng.normal(size=200), name: rng.integers(0, 2, 200), "churn": rng.choice(["no", "yes"], 200)}
+    )
+    assert draft(frame).sensitive == []
+
+
+def test_a_group_as_a_name_is_explained(draft):
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame({"female": rng.integers(0, 2, 200), "sex": rng.integers(0, 2, 200)})
+    draft(frame.assign(x=rng.normal(size=200), churn=rng.choice(["no", "yes"], 200)))
+    assert "Named by one of two groups: female." in draft.text
+
+
 def test_the_user_decides(draft):
     study = draft(visits(), target="temp_c", question="How high is the fever?")
     assert (

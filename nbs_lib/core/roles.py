@@ -498,20 +498,33 @@ _SENSITIVE_NAMES = {
     "situation familiale",
     "personal status",
     "pays de naissance",
+    "senior citizen",
 }
 _FILLERS = set(
     """of the at in year years yrs group groups band bracket cat category range code status self identity origin patient
 customer client driver person applicant employee respondent user student head owner female male sector ab de la le du des""".split()
 )
+_ONE_OF_TWO = set(
+    """female male woman man women men weiblich mannlich frau mann femme homme mujer hombre femenino masculino
+white nonwhite black afam african caucasian hispanic nonhispanic latino latina asian minority indian
+married unmarried single divorced widowed verheiratet ledig geschieden casado casada soltero soltera
+foreign foreigner immigrant migrant auslander migrationshintergrund etranger immigre extranjero inmigrante
+muslim christian jewish catholic protestant hindu gay lesbian transgender""".split()
+)
 
 # %% ../../notebooks/core/06a_roles.ipynb #f69cb23e
 def is_sensitive(
     name: str,  # a column's name
+    two: bool = False,  # whether it has two values
 ) -> bool:  # whether every word of it fits
     "Whether a name says sex, age, origin, religion, disability or the like"
     words = words_in(name)
-    rest = [w for w in words if w not in _SENSITIVE and w not in _FILLERS and not w.isdigit()]
-    return " ".join(words) in _SENSITIVE_NAMES or (bool(_SENSITIVE & set(words)) and not rest)
+    if " ".join(words) in _SENSITIVE_NAMES:
+        return True
+    rest = {w for w in words if w not in _FILLERS and not w.isdigit()}
+    if two and _ONE_OF_TWO & set(words) and not rest - _ONE_OF_TWO - {"is", "non", "not", "american", "born"}:
+        return True
+    return bool(_SENSITIVE & rest) and not rest - _SENSITIVE
 
 
 def guess_sensitive(
@@ -524,10 +537,10 @@ def guess_sensitive(
         for c in table.columns
         if c.kind in ("category", "bool", "number") and c.unique >= 2 and c.name not in skip
     ]
-    return Guess(
-        [c.name for c in fits if is_sensitive(c.name)],
-        "By name: the evaluation compares errors between their groups.",
-    )
+    found = [c.name for c in fits if is_sensitive(c.name, c.unique == 2)]
+    groups = [say(name) for name in found if not is_sensitive(name)]
+    more = f" Named by one of two groups: {', '.join(groups[:12])}." if groups else ""
+    return Guess(found, f"By name: the evaluation compares errors between their groups.{more}")
 
 # %% ../../notebooks/core/06a_roles.ipynb #f70d3628
 _UNITS = dict(
