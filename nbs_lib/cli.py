@@ -84,7 +84,7 @@ def new(
 
     Example: nbs new churn --data data/raw/churn.csv --target churned
     """
-    from nbs_lib.core.draft import draft_study
+    from nbs_lib.core.draft import draft_with_reasons, target_line
     from nbs_lib.core.files import write_atomically
     from nbs_lib.core.study import DataSpec, check_name
 
@@ -95,8 +95,10 @@ def new(
     if is_url and not query:
         raise NbsError("--data is a database URL: --query is needed (the SELECT that gives the rows)")
     spec = DataSpec(url=data, query=query) if is_url else DataSpec(path=_from_root(data))
-    text = draft_study(name, spec, target=target, question=question)
+    text, draft = draft_with_reasons(name, spec, target=target, question=question)
     write_atomically(path, text)
+    if target is None:
+        print(target_line(draft))
     print(f"wrote {relative(path)}: read it, correct it, then: nbs run {name}")
 
 

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from nbs_lib.cli import app
 from nbs_lib.core.check import check_study
 from nbs_lib.core.draft import draft_study
 from nbs_lib.core.settings import NbsError
@@ -306,6 +308,39 @@ def test_the_user_decides(draft):
     )
     with pytest.raises(NbsError, match="column 'readmited' is not in .*nearest: 'readmitted'"):
         draft(visits(), target="readmited")
+
+
+def flags(n=1000, seed=0):
+    """Ten columns that could all be the target; nine in a hundred are denied, and two have no schooling."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"deny": rng.choice(["no", "yes"], n, p=[0.91, 0.09])})
+    for i in range(8):
+        frame[f"x{i}"] = rng.normal(size=n)
+    return frame.assign(schooled=np.where(np.arange(n) % 50, "yes", "no"))
+
+
+def test_the_first_column_is_offered_as_a_target(draft):
+    study = draft(flags())
+    assert study.target == "schooled" and "Others that could be: deny, x7, x6, x5, x4." in " ".join(
+        draft.text.replace("\n#", "").split()
+    )
+
+
+def test_the_metric_looks_at_the_class_asked_about(draft):
+    common = draft(flags())
+    assert common.positive == "yes" and common.metric == "roc_auc"
+    rare = draft(flags().assign(schooled=lambda d: d["schooled"].map({"yes": "no", "no": "yes"})))
+    assert rare.positive == "yes" and rare.metric == "average_precision"
+
+
+def test_the_terminal_says_which_target_was_guessed(tmp_path, monkeypatch):
+    (tmp_path / "configs").mkdir()
+    monkeypatch.setenv("NBS_PATHS_CONFIGS", str(tmp_path / "configs"))
+    flags().to_csv(tmp_path / "t.csv", index=False)
+    new = ["new", "t", "--force", "--data", str(tmp_path / "t.csv")]
+    first, *_ = CliRunner().invoke(app, new).output.splitlines()
+    assert first == "target guessed: schooled (others that could be: deny, x7, x6, x5, x4)"
+    assert "guessed" not in CliRunner().invoke(app, [*new, "--target", "deny"]).output
 
 
 # Hostile tables

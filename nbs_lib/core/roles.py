@@ -10,14 +10,14 @@ __all__ = ['PLAIN_NAME', 'Guess', 'words_in', 'say', 'listed', 'guess_ids', 'gue
 # %% ../../notebooks/core/06a_roles.ipynb #3bc72c94
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 
 from .check import MIN_CLASS, MIN_ROWS
-from .numbers import plural
+from .numbers import percent, plural
 from .settings import NbsError, did_you_mean
 from .study import METRIC_NAMES
 from .tables import Column, Table
@@ -29,6 +29,7 @@ class Guess:
 
     value: object
     why: str
+    others: list[str] = field(default_factory=list)  # what it could be as well
 
 # %% ../../notebooks/core/06a_roles.ipynb #9cc800a6
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z])(?=\d)")
@@ -392,8 +393,11 @@ def guess_target(
         if score[best] > 42
         else "No name says which column is asked about; this is the last one that could be predicted."
     )
-    others = [say(c.name) for c in ranked[1:6]]
-    return Guess(best, why + (f" Others that could be: {', '.join(others)}." if others else ""))
+    first = able[-1]  # where tables that do not end with their target often hold it
+    near = ranked[1:6] if first in ranked[:6] else [first, *ranked[1:5]]
+    others = [c.name for c in near]
+    more = f" Others that could be: {', '.join(map(say, others))}." if others else ""
+    return Guess(best, why + more, others)
 
 # %% ../../notebooks/core/06a_roles.ipynb #5ec81521
 _COUNT_WORDS = set(
@@ -462,18 +466,18 @@ def _metric(name: str, why: str) -> Guess:
 def guess_metric(
     task: str,  # kind of question
     labels: pd.Series,  # rows by label, most frequent first; empty for a regression
+    positive: str | None = None,  # the class asked about, where there are two; the rarer one unless given
 ) -> Guess:  # a metric's name
     "A headline metric that fits the balance of the classes"
     if task == "regression":
         return _metric("mae", "The mean absolute error, in the target's own unit.")
-    share = labels.iloc[-1] / labels.sum()
-    if task == "binary" and share < 0.05:
-        why = f"Only {share:.1%} of the rows are of the rarer class, where ROC-AUC flatters."
-        return _metric("average_precision", why)
     if task == "binary":
-        return _metric(
-            "roc_auc", f"How well the classes are ranked; the rarer one has {share:.0%} of the rows."
-        )
+        share = labels[labels.index[-1] if positive is None else positive] / labels.sum()
+        if share < 0.05:
+            why = f"Only {percent(share)} of the rows are of the class asked about, where ROC-AUC flatters."
+            return _metric("average_precision", why)
+        why = f"How well the classes are ranked; the one asked about has {percent(share)} of the rows."
+        return _metric("roc_auc", why)
     if labels.iloc[0] <= 1.5 * labels.iloc[-1]:
         return _metric("accuracy", "The share of right answers; the classes are of similar size.")
     return _metric("balanced_accuracy", "The mean share found of each class, since their sizes differ.")
