@@ -99,6 +99,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'nbs_lib.core.draft._suspects': ('core/draft.html#_suspects', 'nbs_lib/core/draft.py'),
                                     'nbs_lib.core.draft._title': ('core/draft.html#_title', 'nbs_lib/core/draft.py'),
                                     'nbs_lib.core.draft._trouble': ('core/draft.html#_trouble', 'nbs_lib/core/draft.py'),
+                                    'nbs_lib.core.draft._two_figures': ('core/draft.html#_two_figures', 'nbs_lib/core/draft.py'),
                                     'nbs_lib.core.draft.as_plain': ('core/draft.html#as_plain', 'nbs_lib/core/draft.py'),
                                     'nbs_lib.core.draft.comment': ('core/draft.html#comment', 'nbs_lib/core/draft.py'),
                                     'nbs_lib.core.draft.draft_study': ('core/draft.html#draft_study', 'nbs_lib/core/draft.py'),

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from nbs_lib.cli import app
+from nbs_lib.cli import app, summary_text
 from nbs_lib.core.check import check_study
 from nbs_lib.core.draft import draft_study
 from nbs_lib.core.settings import NbsError
@@ -341,6 +341,23 @@ def test_the_terminal_says_which_target_was_guessed(tmp_path, monkeypatch):
     first, *_ = CliRunner().invoke(app, new).output.splitlines()
     assert first == "target guessed: schooled (others that could be: deny, x7, x6, x5, x4)"
     assert "guessed" not in CliRunner().invoke(app, [*new, "--target", "deny"]).output
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e-3, 1, 1e4, 1e18])
+def test_the_goal_is_a_number_without_mixed_notation(draft, scale):
+    frame = prices().assign(price=lambda d: d["price"] * scale)
+    draft(frame, target="price")
+    said, goal = draft.text.split("Always answering the median has ")[1].split("\n")[:2]
+    goal = yaml.safe_load(goal.removeprefix("# "))["goal"]
+    assert isinstance(goal, (int, float)) and goal == pytest.approx(32 * scale, rel=0.2)
+    assert scale == 1e18 or scale < 1e-5 or "e" not in said and "e" not in str(goal)
+
+
+def test_numbers_of_the_terminal_are_written_alike():
+    head = {"label": "mean absolute error", "value": 13962.4, "low": 13100.0, "high": 14900.0}
+    told = {"study": "homes", "version": "v001", "seconds": 61.2, "checks": []}
+    text = summary_text(told | {"headline": head | {"baseline": 59412.3, "goal": 3_000_000}})
+    assert "13,962 (13,100 to 14,900), baseline 59,412, goal 3,000,000" in text
 
 
 # Hostile tables

@@ -8,6 +8,7 @@ __all__ = ['scalar', 'entry', 'comment', 'Draft', 'infer', 'as_plain', 'say_all'
 
 # %% ../../notebooks/core/07_draft.ipynb #ff96f1b4
 import json
+import math
 import re
 import textwrap
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ import yaml
 
 from .check import MIN_ROWS, check_study, feature_columns
 from .copies import find_copies
+from .numbers import fmt
 from nbs_lib.core.roles import (
     PLAIN_NAME,
     Guess,
@@ -426,6 +428,14 @@ def _short(name: str) -> str:
     return text if len(text) <= 60 and text.isprintable() else "some_column"
 
 
+def _two_figures(x: float) -> str:
+    "A positive number rounded to two figures, as YAML reads it: 28000, 7.5, 0.0012"
+    digits = 1 - math.floor(math.log10(x))
+    if abs(digits) > 15:
+        return f"{x:.1e}"
+    return f"{round(x, digits):.{max(digits, 0)}f}"
+
+
 def _goal(draft: Draft) -> str:
     "An example of a goal, on the scale of the metric"
     text = "What would be good enough, in that metric."
@@ -433,7 +443,8 @@ def _goal(draft: Draft) -> str:
         return f"{text}\ngoal: 0.80"
     values = draft.table.frame[draft["target"]].dropna()
     trivial = float((values - values.median()).abs().mean())
-    return f"{text} Always answering the median has {trivial:.3g}.\ngoal: {trivial / 2:.2g}"
+    example = _two_figures(trivial / 2) if 0 < trivial < math.inf else "1"
+    return f"{text} Always answering the median has {fmt(trivial)}.\ngoal: {example}"
 
 # %% ../../notebooks/core/07_draft.ipynb #7d4f6d38
 def _examples(draft: Draft, config: dict) -> list[str]:

@@ -448,9 +448,8 @@ def guess_positive(
         return Guess(yes[0], "The class asked about: its label says so.")
     if len(no) == 1:
         return Guess(next(v for v in names if v not in no), "The class asked about: the other label says no.")
-    return Guess(
-        names[-1], f"The class asked about: the rarer one, {labels.iloc[-1] / labels.sum():.0%} of the rows."
-    )
+    share = percent(labels.iloc[-1] / labels.sum())
+    return Guess(names[-1], f"The class asked about: the rarer one, {share} of the rows.")
 
 # %% ../../notebooks/core/06a_roles.ipynb #d6a8fe70
 def _metric(name: str, why: str) -> Guess:
