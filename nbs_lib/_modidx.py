@@ -93,6 +93,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'nbs_lib.core.draft._question': ('core/draft.html#_question', 'nbs_lib/core/draft.py'),
                                     'nbs_lib.core.draft._resettle': ('core/draft.html#_resettle', 'nbs_lib/core/draft.py'),
                                     'nbs_lib.core.draft._roles': ('core/draft.html#_roles', 'nbs_lib/core/draft.py'),
+                                    'nbs_lib.core.draft._seek_track': ('core/draft.html#_seek_track', 'nbs_lib/core/draft.py'),
                                     'nbs_lib.core.draft._short': ('core/draft.html#_short', 'nbs_lib/core/draft.py'),
                                     'nbs_lib.core.draft._source_of': ('core/draft.html#_source_of', 'nbs_lib/core/draft.py'),
                                     'nbs_lib.core.draft._split': ('core/draft.html#_split', 'nbs_lib/core/draft.py'),

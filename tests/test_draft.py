@@ -199,6 +199,16 @@ def test_a_panel_with_years_keeps_its_unit_as_a_feature(draft):
     assert study.split.by == "time" and study.group is None and "name" not in study.ids
 
 
+def test_tracks_are_a_group_where_a_time_split_cannot_work(draft):
+    frame = tracks()
+    frame["seen"] = pd.date_range("2024-01-01", periods=len(frame), freq="6h")
+    late = frame.index >= 1800
+    frame["strong"] = np.where((frame["wind"] + frame["hour"] % 12 > 2) & ~late, "yes", "no")
+    study = draft(frame, target="strong")
+    assert study.time is None and study.split.by == "group" and study.group == "name"
+    assert "# Not used as time: seen" in draft.text
+
+
 def test_a_time_split_that_cannot_work_falls_back(draft):
     frame = visits().drop(columns=["closed_on"])
     frame["readmitted"] = np.where(np.arange(len(frame)) < 900, "Yes", "No")  # none among the latest rows

@@ -293,6 +293,20 @@ def say_all(
     return ", ".join(say(v) for v in value) if isinstance(value, list) else say(value)
 
 
+def _seek_track(draft: Draft) -> None:
+    "Tracks, which are not looked for beside a time or a split of the makers, once neither works"
+    if draft["part"] or draft["time"] or draft["group"]:
+        return
+    taken = {
+        draft["target"],
+        *(name for key in ("leaks", "ids", "sensitive", "drop") for name in draft[key] or []),
+    }
+    if found := guess_group(draft.table, taken):
+        text = draft.guesses["text"]
+        draft.guesses["text"] = replace(text, value=[name for name in text.value if name != found.value])
+        draft.guesses["group"] = found
+
+
 def make_it_work(
     draft: Draft,  # changed in place: what cannot work is taken out, with a remark
     name: str,  # of the study
@@ -307,6 +321,8 @@ def make_it_work(
         if without:
             draft.remarks.append(f"Not used as {without}: {say_all(draft[without])}, because {trouble}")
             draft.guesses.pop(without)
+            if without in ("part", "time"):
+                _seek_track(draft)
         draft.guesses.pop("history", None)
         _look_back(draft, as_plain(draft, data, question))
         if not (trouble := _trouble(draft, name, as_plain(draft, data, question))):
