@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from .core.numbers import plural
+from .core.numbers import fmt, fmt_interval, plural
 from .core.settings import STAGES, NbsError, did_you_mean, folder, relative
 
 # %% ../notebooks/90_cli.ipynb #524f6ffc
@@ -84,7 +84,7 @@ def new(
 
     Example: nbs new churn --data data/raw/churn.csv --target churned
     """
-    from nbs_lib.core.draft import draft_study
+    from nbs_lib.core.draft import draft_with_reasons, target_line
     from nbs_lib.core.files import write_atomically
     from nbs_lib.core.study import DataSpec, check_name
 
@@ -95,8 +95,10 @@ def new(
     if is_url and not query:
         raise NbsError("--data is a database URL: --query is needed (the SELECT that gives the rows)")
     spec = DataSpec(url=data, query=query) if is_url else DataSpec(path=_from_root(data))
-    text = draft_study(name, spec, target=target, question=question)
+    text, draft = draft_with_reasons(name, spec, target=target, question=question)
     write_atomically(path, text)
+    if target is None:
+        print(target_line(draft))
     print(f"wrote {relative(path)}: read it, correct it, then: nbs run {name}")
 
 
@@ -286,13 +288,12 @@ def summary_text(
 ) -> str:  # a few lines for the terminal
     "What a run found: headline with interval, baseline, checklist, and where the report is"
     from nbs_lib.core.checklist import tally
-    from nbs_lib.core.numbers import fmt_interval
 
     head = manifest["headline"]
     lines = [f"{manifest['study']} {manifest['version']}   {manifest['seconds']:.0f} s"]
     if head:
-        goal = f", goal {head['goal']:g}" if head.get("goal") is not None else ""
-        base = f", baseline {head['baseline']:.3g}" if head.get("baseline") is not None else ""
+        goal = f", goal {fmt(head['goal'])}" if head.get("goal") is not None else ""
+        base = f", baseline {fmt(head['baseline'])}" if head.get("baseline") is not None else ""
         lines.append(
             f"  {head.get('label', head.get('metric'))} {fmt_interval(head['value'], head.get('low'), head.get('high'))}{base}{goal}"
         )
@@ -321,7 +322,7 @@ def list_studies():
             (
                 name,
                 m["version"],
-                f"{head.get('metric', '')} {head.get('value', float('nan')):.4g}",
+                f"{head.get('metric', '')} {fmt(head.get('value'))}",
                 m["created"][:16].replace("T", " "),
             )
         )
@@ -342,13 +343,9 @@ def show(name: _Name, version: _Version = None):
     print(summary_text(m))
     for stage, entry in m["stages"].items():
         for metric, value in entry["metrics"].items():
-            ends = f"  ({value['low']:.4g} to {value['high']:.4g})" if value.get("low") is not None else ""
-            number = value["value"]
-            print(
-                f"  {stage}: {metric} {number:.4g}{ends}"
-                if isinstance(number, (int, float))
-                else f"  {stage}: {metric} {number}"
-            )
+            numbers = [value["value"], value.get("low"), value.get("high")]
+            text = fmt(numbers[0]) if numbers[1] is None else fmt_interval(*numbers)
+            print(f"  {stage}: {metric} {text}")
     for item in m["checks"]:
         if item["verdict"] != "not yet":
             print(f"  {item['verdict']:<14} {item['code']:<10} {item['evidence']}")

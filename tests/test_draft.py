@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from nbs_lib.cli import app, summary_text
 from nbs_lib.core.check import check_study
 from nbs_lib.core.draft import draft_study
 from nbs_lib.core.settings import NbsError
@@ -163,6 +165,50 @@ def test_unique_ids_are_no_group(draft):
     assert study.group is None and "patient_id" in study.ids
 
 
+def tracks(n=60, rows=40, seed=0):
+    """Objects one after the other, each with measurements that drift."""
+    steps = np.random.default_rng(seed).normal(size=(n, rows, 4))
+    frame = pd.DataFrame(steps.cumsum(axis=1).reshape(-1, 4), columns=["lat", "long", "wind", "pressure"])
+    frame.insert(0, "name", np.repeat([f"storm {i * 7 % n}" for i in range(n)], rows))
+    return frame.assign(hour=np.arange(n * rows) % 4 * 6)
+
+
+def test_a_track_is_a_group(draft):
+    study = draft(tracks(), target="wind")
+    assert study.group == "name" and study.split.by == "group"
+    reason = " ".join(draft.text.split("\ngroup: name")[0].split("\n\n")[-1].replace("# ", "").split())
+    assert "60 different values in 2,400 rows, 40 rows in a row" in reason and "too good" in reason
+
+
+def test_a_table_sorted_by_a_category_has_no_group(draft):
+    frame = tracks().assign(name=lambda d: d["name"].str.replace("storm", "state"))
+    noise = np.random.default_rng(1).normal(size=(len(frame), 4))
+    frame[["lat", "long", "wind", "pressure"]] = noise + 3 * np.repeat(noise[::40], 40, axis=0)
+    for sorted_ in (frame, frame.sort_values(["name", "lat"], ignore_index=True)):
+        study = draft(sorted_, target="wind")
+        assert study.group is None and study.split.by == "random"
+
+
+def test_tracks_out_of_order_have_no_group(draft):
+    assert draft(tracks().sample(frac=1, random_state=0), target="wind").group is None
+
+
+def test_a_panel_with_years_keeps_its_unit_as_a_feature(draft):
+    frame = tracks().assign(year=np.tile(np.arange(1980, 2020), 60)).drop(columns="hour")
+    study = draft(frame, target="wind")
+    assert study.split.by == "time" and study.group is None and "name" not in study.ids
+
+
+def test_tracks_are_a_group_where_a_time_split_cannot_work(draft):
+    frame = tracks()
+    frame["seen"] = pd.date_range("2024-01-01", periods=len(frame), freq="6h")
+    late = frame.index >= 1800
+    frame["strong"] = np.where((frame["wind"] + frame["hour"] % 12 > 2) & ~late, "yes", "no")
+    study = draft(frame, target="strong")
+    assert study.time is None and study.split.by == "group" and study.group == "name"
+    assert "# Not used as time: seen" in draft.text
+
+
 def test_a_time_split_that_cannot_work_falls_back(draft):
     frame = visits().drop(columns=["closed_on"])
     frame["readmitted"] = np.where(np.arange(len(frame)) < 900, "Yes", "No")  # none among the latest rows
@@ -235,6 +281,36 @@ def test_names_that_only_sound_sensitive(draft, name):
     assert draft(frame).sensitive == []
 
 
+@pytest.mark.parametrize(
+    "name",
+    "female male nonwhite married afam single black white foreign immigrant is_female SeniorCitizen".split(),
+)
+def test_sensitive_groups_as_names(draft, name):
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame(
+        {"x": rng.normal(size=200), name: rng.integers(0, 2, 200), "churn": rng.choice(["no", "yes"], 200)}
+    )
+    assert draft(frame).sensitive == [name]
+    many = frame.assign(**{name: rng.integers(0, 5, 200)})
+    assert draft(many).sensitive == ([name] if name == "SeniorCitizen" else [])
+
+
+@pytest.mark.parametrize("name", ["white_wine", "black_friday", "single_room", "male_count", "foreign_key"])
+def test_groups_beside_other_words_are_not_sensitive(draft, name):
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame(
+        {"x": rng.normal(size=200), name: rng.integers(0, 2, 200), "churn": rng.choice(["no", "yes"], 200)}
+    )
+    assert draft(frame).sensitive == []
+
+
+def test_a_group_as_a_name_is_explained(draft):
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame({"female": rng.integers(0, 2, 200), "sex": rng.integers(0, 2, 200)})
+    draft(frame.assign(x=rng.normal(size=200), churn=rng.choice(["no", "yes"], 200)))
+    assert "Named by one of two groups: female." in draft.text
+
+
 def test_the_user_decides(draft):
     study = draft(visits(), target="temp_c", question="How high is the fever?")
     assert (
@@ -242,6 +318,56 @@ def test_the_user_decides(draft):
     )
     with pytest.raises(NbsError, match="column 'readmited' is not in .*nearest: 'readmitted'"):
         draft(visits(), target="readmited")
+
+
+def flags(n=1000, seed=0):
+    """Ten columns that could all be the target; nine in a hundred are denied, and two have no schooling."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"deny": rng.choice(["no", "yes"], n, p=[0.91, 0.09])})
+    for i in range(8):
+        frame[f"x{i}"] = rng.normal(size=n)
+    return frame.assign(schooled=np.where(np.arange(n) % 50, "yes", "no"))
+
+
+def test_the_first_column_is_offered_as_a_target(draft):
+    study = draft(flags())
+    assert study.target == "schooled" and "Others that could be: deny, x7, x6, x5, x4." in " ".join(
+        draft.text.replace("\n#", "").split()
+    )
+
+
+def test_the_metric_looks_at_the_class_asked_about(draft):
+    common = draft(flags())
+    assert common.positive == "yes" and common.metric == "roc_auc"
+    rare = draft(flags().assign(schooled=lambda d: d["schooled"].map({"yes": "no", "no": "yes"})))
+    assert rare.positive == "yes" and rare.metric == "average_precision"
+
+
+def test_the_terminal_says_which_target_was_guessed(tmp_path, monkeypatch):
+    (tmp_path / "configs").mkdir()
+    monkeypatch.setenv("NBS_PATHS_CONFIGS", str(tmp_path / "configs"))
+    flags().to_csv(tmp_path / "t.csv", index=False)
+    new = ["new", "t", "--force", "--data", str(tmp_path / "t.csv")]
+    first, *_ = CliRunner().invoke(app, new).output.splitlines()
+    assert first == "target guessed: schooled (others that could be: deny, x7, x6, x5, x4)"
+    assert "guessed" not in CliRunner().invoke(app, [*new, "--target", "deny"]).output
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e-3, 1, 1e4, 1e18])
+def test_the_goal_is_a_number_without_mixed_notation(draft, scale):
+    frame = prices().assign(price=lambda d: d["price"] * scale)
+    draft(frame, target="price")
+    said, goal = draft.text.split("Always answering the median has ")[1].split("\n")[:2]
+    goal = yaml.safe_load(goal.removeprefix("# "))["goal"]
+    assert isinstance(goal, (int, float)) and goal == pytest.approx(32 * scale, rel=0.2)
+    assert scale == 1e18 or scale < 1e-5 or "e" not in said and "e" not in str(goal)
+
+
+def test_numbers_of_the_terminal_are_written_alike():
+    head = {"label": "mean absolute error", "value": 13962.4, "low": 13100.0, "high": 14900.0}
+    told = {"study": "homes", "version": "v001", "seconds": 61.2, "checks": []}
+    text = summary_text(told | {"headline": head | {"baseline": 59412.3, "goal": 3_000_000}})
+    assert "13,962 (13,100 to 14,900), baseline 59,412, goal 3,000,000" in text
 
 
 # Hostile tables

@@ -10,13 +10,14 @@ __all__ = ['PLAIN_NAME', 'Guess', 'words_in', 'say', 'listed', 'guess_ids', 'gue
 # %% ../../notebooks/core/06a_roles.ipynb #3bc72c94
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 
 from .check import MIN_CLASS, MIN_ROWS
+from .numbers import percent, plural
 from .settings import NbsError, did_you_mean
 from .study import METRIC_NAMES
 from .tables import Column, Table
@@ -28,6 +29,7 @@ class Guess:
 
     value: object
     why: str
+    others: list[str] = field(default_factory=list)  # what it could be as well
 
 # %% ../../notebooks/core/06a_roles.ipynb #9cc800a6
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z])(?=\d)")
@@ -146,12 +148,55 @@ def _is_unit(column: Column, sizes: pd.Series, n: int) -> bool:
         return False
     return person or (len(sizes) >= 50 and n / len(sizes) <= 20)
 
+# %% ../../notebooks/core/06a_roles.ipynb #5056393d
+def _run_of(values: pd.Series) -> np.ndarray | None:
+    "The number of each row's run of equal values; None where runs are short or as in a random order"
+    codes = pd.factorize(values)[0]
+    run = np.cumsum(np.r_[0, codes[1:] != codes[:-1]])
+    sizes, n = np.bincount(codes + 1), len(codes)
+    by_chance = n - (sizes.astype(float) ** 2).sum() / n + 1
+    found = run[-1] + 1
+    return run if n / found >= 5 and found < 0.2 * by_chance and sizes.max() <= 0.3 * n else None
 
+
+def _likeness(values: pd.Series, run: np.ndarray) -> float:
+    "Autocorrelation of neighbours within runs, on ranks; NaN where the values say nothing about it"
+    rank = values.rank()
+    x = (rank - rank.groupby(run).transform("mean")).to_numpy()
+    pair = (run[1:] == run[:-1]) & ~np.isnan(x[1:]) & ~np.isnan(x[:-1])
+    step, runs = np.diff(x)[pair], run[1:][pair]
+    many = np.bincount(runs)
+    moves = [np.bincount(runs, w) > 0 for w in (step > 0, step < 0)]
+    long = many >= 2
+    if not long.any() or (moves[0] & moves[1])[long].mean() < 0.5:  # constant, or only sorted
+        return float("nan")
+    before, after = x[:-1][pair], x[1:][pair]
+    return float((before * after).sum() / np.sqrt((before**2).sum() * (after**2).sum()))
+
+# %% ../../notebooks/core/06a_roles.ipynb #b49a6e9e
+def _guess_track(table: Table, skip: set[str]) -> Guess | None:
+    "A category whose rows follow each other and are alike; the coarsest of several"
+    n = len(table.frame)
+    names = [c for c in table.columns if c.kind in ("category", "text") and c.name not in skip]
+    for c in sorted(names, key=lambda c: c.unique):
+        if c.unique < 20 or c.missing > 0.2 or (run := _run_of(table.frame[c.name])) is None:
+            continue
+        numbers = [x.name for x in table.columns if x.kind == "number" and x.unique >= 10][:50]
+        alike = [a for a in (_likeness(table.frame[x], run) for x in numbers) if not np.isnan(a)]
+        if alike and (typical := float(np.median(alike))) > 0.5:
+            why = f"""A track: {c.unique:,} different values in {n:,} rows, {n / (run[-1] + 1):,.0f} rows in a row on average.
+Within them neighbouring rows are alike (median autocorrelation of {plural(len(alike), "number")}: {typical:.2f}), so a row held
+out at random would lie between two that the model knows, and the score would be too good."""
+            return Guess(c.name, why.replace("\n", " "))
+    return None
+
+# %% ../../notebooks/core/06a_roles.ipynb #4f65ac90
 def guess_group(
     table: Table,  # settled
     skip: set[str],  # columns that have a role already
+    tracks: bool = True,  # also look at the order of the rows
 ) -> Guess | None:  # a column, if any is the unit
-    "The unit that has several rows: a patient, a customer"
+    "The unit that has several rows: a patient, a customer, a storm"
     n = len(table.frame)
     for c in table.columns:
         if c.name in skip or c.kind in ("date", "bool", "text") or c.unique < 20 or c.missing > 0.2:
@@ -163,7 +208,7 @@ def guess_group(
             continue
         if _is_unit(c, values.value_counts(), n):
             return Guess(c.name, f"{c.unique:,} different values in {n:,} rows: the same unit comes back.")
-    return None
+    return _guess_track(table, skip) if tracks else None
 
 # %% ../../notebooks/core/06a_roles.ipynb #83b52dca
 _CODE_WORDS = set("code zip zipcode postcode postal plz cp fips".split())
@@ -348,8 +393,11 @@ def guess_target(
         if score[best] > 42
         else "No name says which column is asked about; this is the last one that could be predicted."
     )
-    others = [say(c.name) for c in ranked[1:6]]
-    return Guess(best, why + (f" Others that could be: {', '.join(others)}." if others else ""))
+    first = able[-1]  # where tables that do not end with their target often hold it
+    near = ranked[1:6] if first in ranked[:6] else [first, *ranked[1:5]]
+    others = [c.name for c in near]
+    more = f" Others that could be: {', '.join(map(say, others))}." if others else ""
+    return Guess(best, why + more, others)
 
 # %% ../../notebooks/core/06a_roles.ipynb #5ec81521
 _COUNT_WORDS = set(
@@ -400,9 +448,8 @@ def guess_positive(
         return Guess(yes[0], "The class asked about: its label says so.")
     if len(no) == 1:
         return Guess(next(v for v in names if v not in no), "The class asked about: the other label says no.")
-    return Guess(
-        names[-1], f"The class asked about: the rarer one, {labels.iloc[-1] / labels.sum():.0%} of the rows."
-    )
+    share = percent(labels.iloc[-1] / labels.sum())
+    return Guess(names[-1], f"The class asked about: the rarer one, {share} of the rows.")
 
 # %% ../../notebooks/core/06a_roles.ipynb #d6a8fe70
 def _metric(name: str, why: str) -> Guess:
@@ -418,18 +465,18 @@ def _metric(name: str, why: str) -> Guess:
 def guess_metric(
     task: str,  # kind of question
     labels: pd.Series,  # rows by label, most frequent first; empty for a regression
+    positive: str | None = None,  # the class asked about, where there are two; the rarer one unless given
 ) -> Guess:  # a metric's name
     "A headline metric that fits the balance of the classes"
     if task == "regression":
         return _metric("mae", "The mean absolute error, in the target's own unit.")
-    share = labels.iloc[-1] / labels.sum()
-    if task == "binary" and share < 0.05:
-        why = f"Only {share:.1%} of the rows are of the rarer class, where ROC-AUC flatters."
-        return _metric("average_precision", why)
     if task == "binary":
-        return _metric(
-            "roc_auc", f"How well the classes are ranked; the rarer one has {share:.0%} of the rows."
-        )
+        share = labels[labels.index[-1] if positive is None else positive] / labels.sum()
+        if share < 0.05:
+            why = f"Only {percent(share)} of the rows are of the class asked about, where ROC-AUC flatters."
+            return _metric("average_precision", why)
+        why = f"How well the classes are ranked; the one asked about has {percent(share)} of the rows."
+        return _metric("roc_auc", why)
     if labels.iloc[0] <= 1.5 * labels.iloc[-1]:
         return _metric("accuracy", "The share of right answers; the classes are of similar size.")
     return _metric("balanced_accuracy", "The mean share found of each class, since their sizes differ.")
@@ -454,20 +501,33 @@ _SENSITIVE_NAMES = {
     "situation familiale",
     "personal status",
     "pays de naissance",
+    "senior citizen",
 }
 _FILLERS = set(
     """of the at in year years yrs group groups band bracket cat category range code status self identity origin patient
 customer client driver person applicant employee respondent user student head owner female male sector ab de la le du des""".split()
 )
+_ONE_OF_TWO = set(
+    """female male woman man women men weiblich mannlich frau mann femme homme mujer hombre femenino masculino
+white nonwhite black afam african caucasian hispanic nonhispanic latino latina asian minority indian
+married unmarried single divorced widowed verheiratet ledig geschieden casado casada soltero soltera
+foreign foreigner immigrant migrant auslander migrationshintergrund etranger immigre extranjero inmigrante
+muslim christian jewish catholic protestant hindu gay lesbian transgender""".split()
+)
 
 # %% ../../notebooks/core/06a_roles.ipynb #f69cb23e
 def is_sensitive(
     name: str,  # a column's name
+    two: bool = False,  # whether it has two values
 ) -> bool:  # whether every word of it fits
     "Whether a name says sex, age, origin, religion, disability or the like"
     words = words_in(name)
-    rest = [w for w in words if w not in _SENSITIVE and w not in _FILLERS and not w.isdigit()]
-    return " ".join(words) in _SENSITIVE_NAMES or (bool(_SENSITIVE & set(words)) and not rest)
+    if " ".join(words) in _SENSITIVE_NAMES:
+        return True
+    rest = {w for w in words if w not in _FILLERS and not w.isdigit()}
+    if two and _ONE_OF_TWO & set(words) and not rest - _ONE_OF_TWO - {"is", "non", "not", "american", "born"}:
+        return True
+    return bool(_SENSITIVE & rest) and not rest - _SENSITIVE
 
 
 def guess_sensitive(
@@ -480,10 +540,10 @@ def guess_sensitive(
         for c in table.columns
         if c.kind in ("category", "bool", "number") and c.unique >= 2 and c.name not in skip
     ]
-    return Guess(
-        [c.name for c in fits if is_sensitive(c.name)],
-        "By name: the evaluation compares errors between their groups.",
-    )
+    found = [c.name for c in fits if is_sensitive(c.name, c.unique == 2)]
+    groups = [say(name) for name in found if not is_sensitive(name)]
+    more = f" Named by one of two groups: {', '.join(groups[:12])}." if groups else ""
+    return Guess(found, f"By name: the evaluation compares errors between their groups.{more}")
 
 # %% ../../notebooks/core/06a_roles.ipynb #f70d3628
 _UNITS = dict(
