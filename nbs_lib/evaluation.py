@@ -513,6 +513,7 @@ def legend_above(
 def show_ranking(
     stage: Stage,  # where it is shown
     j: Judged,  # the holdout, binary
+    known: dict | None = None,  # by metric: what model and baseline score, with intervals
 ) -> None:
     "ROC and precision-recall"
     model = ranking(j.truth, j.score, seed=stage.seed, groups=j.groups)
@@ -531,8 +532,12 @@ def show_ranking(
         flagged[truth].mean(),
         truth[flagged].mean() if flagged.any() else np.nan,
     )
-    stage.metric("roc_auc", *model["auc"])
-    stage.metric("average_precision", *model["ap"])
+    for name, key in (("roc_auc", "auc"), ("average_precision", "ap")):
+        if known and name in known:  # one number has one interval, wherever it is shown
+            model[key] = known[name]["model"]
+            if before:
+                before[key] = known[name]["baseline"]
+        stage.metric(name, *model[key])
     fig = ranking_figure(model, before, point, truth.mean())
     for ax in fig.axes:
         legend_above(ax)
