@@ -610,4 +610,5 @@ first = key()
 os.setregid(2000, 2000)
 assert first != key() == key()
 """
-    subprocess.run([BIN / "python", "-c", program], check=True)
+    done = subprocess.run([BIN / "python", "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
