@@ -79,7 +79,8 @@ def main() -> None:
             ("exploration of 300,000 x 30, papermill and kernel included", whole, None),
             ("the same, from opening the stage to closing it", [record["seconds"]], 10),
         ]
-        rows += [("nbs run flights", seconds([BIN / "nbs", "run", "flights"], root, runs), 90)]
+        flights = [BIN / "nbs", "run", "flights", "--force"]  # without it the second run would only look
+        rows += [("nbs run flights", seconds(flights, root, runs), 90)]
     print(f"{os.cpu_count()} cores")
     for name, times, limit in rows:
         print(
