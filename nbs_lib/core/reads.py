@@ -115,7 +115,7 @@ def _watch_arrow() -> None:
             if not hasattr(getattr(holder, name), "notes"):
                 setattr(holder, name, _noting(getattr(holder, name)))
 
-
+# %% ../../notebooks/core/00c_reads.ipynb #1a66fff7
 def watch_files() -> None:
     "Note from now on what this process reads; what was noted before is forgotten"
     global _seen, _hooked
@@ -233,7 +233,7 @@ def folders_read() -> dict[str, str]:  # portable path and a hash of the names i
         and "__pycache__" not in path.parts
     }
 
-
+# %% ../../notebooks/core/00c_reads.ipynb #38399125
 def changed_meanwhile() -> list[str]:  # portable paths
     "Inputs that are not any more what they were when they were read: nobody knows which state counted"
     opened = [name for name, path in _inputs(_seen or ()) if _stamp(path) != _seen[str(path)]]

@@ -277,7 +277,7 @@ def read(
     )
     raise NbsError(f"study {self.study.name!r}: stage {self.name} needs {name!r}: {hint}")
 
-
+# %% ../../notebooks/core/04_record.ipynb #c5af5961
 @patch
 def metric_of(
     self: Stage,

@@ -199,7 +199,7 @@ def parts_of(
         world._new_parts = True
     return known[raw]
 
-
+# %% ../../notebooks/runner/02a_cache.ipynb #935796e6
 def _module_parts(content: bytes) -> dict[str, str]:
     "What a module says, in whatever encoding it declares"
     try:
@@ -207,7 +207,7 @@ def _module_parts(content: bytes) -> dict[str, str]:
     except (SyntaxError, UnicodeDecodeError):
         return {"": hashlib.sha256(content).hexdigest()[:24]}
 
-
+# %% ../../notebooks/runner/02a_cache.ipynb #6d4b6859
 def remember(world: World) -> None:
     "Keep the trees for the next run; only those of files that still are as they were"
     if world._new_parts:
@@ -311,7 +311,7 @@ def inputs_of(
         "machine": machine(),
     }
 
-
+# %% ../../notebooks/runner/02a_cache.ipynb #954cfb67
 def _edited(world: World, record: dict, notebook: str, notebook_sha: str) -> list[str]:
     "What is not any more as the stage read it: nobody knows which state counted"
     known = {**record["modules"], notebook: notebook_sha}
@@ -354,7 +354,7 @@ def store(
         )
     return key, ""
 
-
+# %% ../../notebooks/runner/02a_cache.ipynb #ae82cd70
 def _sum(entry: dict) -> str:
     return _hash(json.dumps({k: v for k, v in entry.items() if k != "sum"}, sort_keys=True))
 
@@ -460,7 +460,7 @@ def _data_differences(world: World, then: dict | None) -> list[str]:
         return [f"data {gone[0]}: is gone"]
     return [f"data {', '.join(names[:3])}{' …' if len(names) > 3 else ''}: changed"]
 
-
+# %% ../../notebooks/runner/02a_cache.ipynb #2e9534e2
 def _package_differences(world: World, then: dict) -> list[str]:
     return [
         f"package {name}: {version} → {world.package(name, version) or 'not installed'}"
@@ -475,7 +475,7 @@ def _package_differences(world: World, then: dict) -> list[str]:
         if then[key] != now
     ]
 
-
+# %% ../../notebooks/runner/02a_cache.ipynb #b44b83e5
 def artifact_differences(
     then: dict,  # artifacts that a stage read: stage and SHA-256 by name
     stage: str,  # which stage
@@ -506,7 +506,7 @@ def artifact_differences(
             changed.append(f"artifact {name} of {used['stage']}: changed")
     return changed, sorted(set(pending), key=order.index)
 
-
+# %% ../../notebooks/runner/02a_cache.ipynb #ca40661e
 def differences(
     world: World,  # as it is now
     entry: dict,  # of the cache
@@ -742,7 +742,7 @@ def size() -> int:  # bytes
     "How much room the cache takes"
     return sum(p.stat().st_size for p in _files("objects") + _files("entries"))
 
-
+# %% ../../notebooks/runner/02a_cache.ipynb #1b7d5934
 def prune(
     limit: float | None = None,  # bytes; [execution] cache_size in settings.ini (gigabytes) unless given
     older: float | None = None,  # entries not used for so many days go as well

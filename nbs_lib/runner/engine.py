@@ -91,7 +91,7 @@ def _forms(value: str) -> frozenset[str]:
     }
     return frozenset(forms - {""})
 
-
+# %% ../../notebooks/runner/02_engine.ipynb #6403aaba
 def _pattern(form: str) -> str:
     return re.escape(form) if len(form) >= SHORT else rf"(?:(?<!\w)|(?<=\\[bfnrt])){re.escape(form)}(?!\w)"
 
@@ -273,7 +273,7 @@ class _Watch(_Outputs):
             return Stopped("stage limit", f"the stage has taken more than {self.limits.stage:g} s", index)
         return Stopped("cell limit", f"it has taken more than {self.limits.cell:g} s", index)
 
-
+# %% ../../notebooks/runner/02_engine.ipynb #ea97a7fd
 def _node(**content: object) -> object:
     from nbformat.notebooknode import NotebookNode
 
@@ -355,7 +355,7 @@ def _engine_class() -> type:
 
     return Engine
 
-
+# %% ../../notebooks/runner/02_engine.ipynb #a117e9ee
 @contextlib.contextmanager
 def _seldom_saved(nb_man: object) -> Iterator[None]:
     "Save now and then instead of twice for each cell; papermill saves at the end, however it ends"
@@ -375,7 +375,7 @@ def _seldom_saved(nb_man: object) -> Iterator[None]:
     finally:
         nb_man.save = save
 
-
+# %% ../../notebooks/runner/02_engine.ipynb #01904b66
 def _announce(nb_man: object, on_cell: Callable[[int, int], None] | None, root: str | None) -> None:
     "Call `on_cell(index, total)` before each cell of a papermill notebook manager"
     facts = nb_man.nb.metadata.get("papermill", {})

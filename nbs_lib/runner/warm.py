@@ -47,7 +47,7 @@ def modules_to_import() -> list[str]:  # three lists: at once, soon, and once no
         return [BASE, chosen, RUNNER]
     return [BASE, PRELOAD, f"{LATER} {RUNNER}"]
 
-
+# %% ../../notebooks/runner/01_warm.ipynb #d4751cd0
 def _limits() -> list[tuple[int, tuple[int, int]]]:
     import resource
 
@@ -85,7 +85,7 @@ def _inherited() -> list:
         _status("CapEff", "NoNewPrivs"),
     ]
 
-
+# %% ../../notebooks/runner/01_warm.ipynb #2fd9d97e
 def _matplotlibrc(env: dict[str, str], cwd: str | None) -> list:
     "The file of settings that Matplotlib takes when it is imported, and its age; empty: the one it brings along"
     config = env.get("XDG_CONFIG_HOME") or os.path.join(env.get("HOME", ""), ".config")
@@ -179,7 +179,7 @@ def _connected(folder: Path) -> socket.socket:
         raise
     return conn
 
-
+# %% ../../notebooks/runner/01_warm.ipynb #db54e9f7
 def _start(python: str, env: dict, folder: Path, modules: list[str], rc: list) -> subprocess.Popen:
     "Start a warm process that outlives its client"
     first = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # as the kernel itself would set it
@@ -309,7 +309,7 @@ def fork_kernel(
         cmd[0], env, request, streams, timeout
     )  # the process was ended in that very moment: a new one is started
 
-
+# %% ../../notebooks/runner/01_warm.ipynb #1c479968
 def _fork(
     python: str, env: dict, request: dict, streams: tuple, timeout: float, start: bool = True
 ) -> ForkedProcess:
@@ -389,7 +389,7 @@ def hand_over(
     )
     return 128 - code
 
-
+# %% ../../notebooks/runner/01_warm.ipynb #150e3af8
 def _pause(process: ForkedProcess) -> None:
     "Stop with the copy, and go on with it"
     process.send_signal(signal.SIGSTOP)
@@ -411,7 +411,7 @@ def _require(cmd: list[str], env: dict[str, str], cwd: str | None) -> None:
     if any(not os.path.isabs(p) for p in (env.get("PYTHONPATH") or "/").split(os.pathsep)):
         raise NotWarm("PYTHONPATH has relative entries")
 
-
+# %% ../../notebooks/runner/01_warm.ipynb #bf26e4b4
 def _request(args: list[str], env: dict[str, str], cwd: str | None, independent: bool) -> dict:
     (umask,) = _status("Umask")  # os.umask could only tell by changing it
     return {
