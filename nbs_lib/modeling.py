@@ -274,9 +274,15 @@ def tuning_finding(
     gain = fmt(tuning.improved, 4 if abs(tuning.improved) < 1 else 2, contest.metric.unit)
     if tuning.kept:
         return f"{plural(n, 'trial')} improved {before.label} by {gain} in {contest.metric.label} over its defaults."
+    trials, some = plural(n, "trial"), tuning.rows < len(contest.frame)
+    where = f" on all {fmt(len(contest.frame))} rows" if some else ""
     if tuning.improved > 0:
-        return f"None of {plural(n, 'trial')} beat the defaults of {before.label} in enough folds: the defaults stay."
-    return f"None of {plural(n, 'trial')} beat the defaults of {before.label}: the defaults stay."
+        beat = f"beat the defaults of {before.label}{where} on average, but in too few folds"
+        return f"The best of {trials} {beat}: the defaults stay."
+    if some:
+        first = f"The best of {trials} on {fmt(tuning.rows)} rows did not beat"
+        return f"{first} the defaults of {before.label}{where}: the defaults stay."
+    return f"None of {trials} beat the defaults of {before.label}: the defaults stay."
 
 # %% ../notebooks/03_modeling.ipynb #f6819022
 def tuning_figure(

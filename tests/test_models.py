@@ -192,3 +192,22 @@ def test_noise_is_not_worth_a_complicated_model():
     chosen = choose(contest, entries).chosen
     assert chosen.rank == 1
     assert abs(chosen.mean("roc_auc") - 0.5) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("improved", "rows", "says"),
+    [
+        (-0.1, 40, "None of 2 trials beat the defaults of LightGBM: the defaults stay."),
+        (0.1, 40, "The best of 2 trials beat the defaults of LightGBM on average, but in too few folds"),
+        (-0.1, 20, "The best of 2 trials on 20 rows did not beat the defaults of LightGBM on all 40 rows"),
+    ],
+)
+def test_a_search_that_brought_nothing_says_where_it_was_compared(improved, rows, says):
+    from types import SimpleNamespace as Some
+
+    from nbs_lib.modeling import tuning_finding
+    from nbs_lib.models.tuning import Tuning
+
+    contest = Some(frame=range(40), metric=Some(unit="", label="ROC-AUC"))
+    tuning = Tuning(None, pd.DataFrame({"trial": range(3)}), improved, False, False, 1.0, rows)
+    assert tuning_finding(contest, tuning, Some(label="LightGBM")).startswith(says)
