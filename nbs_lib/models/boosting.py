@@ -120,7 +120,8 @@ def _catboost(
             loss = next(iter(info.metrics["validation"].values()))[-1]
             return not watch.enough(info.iteration - 1, loss)
 
-    quiet = {"verbose": False, "allow_writing_files": False, "iterations": rounds}
+    # a penalty on the model's size would make the first trees depend on the limit of rounds
+    quiet = {"verbose": False, "allow_writing_files": False, "iterations": rounds, "model_size_reg": 0.0}
     model = CatBoost(quiet | params)
     if aside is None:
         return model.fit(_pool(X, cats, y))
