@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SETTINGS_READ', 'FOLDERS', 'STAGES', 'NbsError', 'nearest', 'did_you_mean', 'project_root', 'setting',
-           'number_setting', 'folder', 'relative']
+           'number_setting', 'folder', 'relative', 'import_path']
 
 # %% ../../notebooks/core/00_settings.ipynb #771ed5bb
 import configparser
@@ -139,3 +139,20 @@ def relative(
         if one.is_relative_to(root):
             return one.relative_to(root).as_posix()
     return absolute.as_posix()
+
+# %% ../../notebooks/core/00_settings.ipynb #cc6972a4
+def import_path(
+    name: str,  # package.module.name
+    where: str,  # which file and key asks for it
+) -> object:  # what is found there
+    "A thing named by its import path, looked for in the project's folder too"
+    import importlib
+    import sys
+
+    module, _, attribute = name.rpartition(".")
+    if str(project_root()) not in sys.path:
+        sys.path.append(str(project_root()))
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as e:
+        raise NbsError(f"{where} {name!r} cannot be imported: {e}") from None

@@ -117,6 +117,9 @@ class DataSpec(_Part):
         return self
 
 # %% ../../notebooks/core/01_study.ipynb #69b1f885
+Duration = Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*(s|min|h|d|D|W)$")]
+
+
 class SplitSpec(_Part):
     "How the holdout is set aside"
 
@@ -127,6 +130,7 @@ class SplitSpec(_Part):
     from_: str | None = Field(default=None, alias="from")  # by time: the holdout begins here
     column: str | None = None  # by column: this one says which rows
     values: list[str] | None = None  # by column: the values that mean holdout
+    gap: Duration | None = None  # by time: rows so shortly before a fold's validation teach nothing
 
     @field_validator("from_", mode="before")
     @classmethod
@@ -150,9 +154,6 @@ class SplitSpec(_Part):
         if self.from_ and self.column:
             raise ValueError("from (a split by time) and column (a split by column) contradict each other")
         return self
-
-
-Duration = Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*(s|min|h|d|D|W)$")]
 
 # %% ../../notebooks/core/01_study.ipynb #f2bb92c3
 class HistorySpec(_Part):
@@ -190,14 +191,52 @@ class FeatureSpec(_Part):
 class ModelingSpec(_Part):
     "How the model is found"
 
-    budget: Annotated[float, Field(ge=1, le=86400)] = 30.0  # seconds for tuning
+    budget: Annotated[float, Field(ge=1, le=86400)] = 60.0  # seconds for finding and fitting the model
     trials: Annotated[int, Field(ge=1, le=10000)] | None = (
-        12  # at most so many; null: as many as the budget allows
+        None  # so many settings instead of seconds: the same result on every machine
     )
-    folds: Annotated[int, Field(ge=2, le=20)] = 5
-    candidates: list[str] | None = None  # none: a handful by task
+    folds: Annotated[int, Field(ge=2, le=20)] | None = None  # by the number of rows unless given
+    candidates: list[str] | None = None  # names, or import paths of estimators; none: those that suit
+    spaces: dict[
+        str, dict[str, Any]
+    ] = {}  # by candidate: setting -> [low, high], [low, high, log] or a value
+    prefer: Literal["accurate", "simple"] = (
+        "accurate"  # simple: the simplest that cannot be told from the best
+    )
     search_rows: Annotated[int, Field(ge=100)] = 50_000  # rows used while searching; the final fit takes all
     learning_curve: bool = True
+
+    @field_validator("spaces")
+    @classmethod
+    def _ranges(cls, value: dict) -> dict:
+        for candidate, settings in value.items():
+            for name, wish in settings.items():
+                _check_range(f"{candidate}: {name}", wish)
+        return value
+
+
+def _check_range(name: str, wish: Any) -> None:
+    "Refuse a range that cannot be searched"
+    if isinstance(wish, dict):
+        if list(wish) != ["choices"] or not isinstance(wish["choices"], list) or not wish["choices"]:
+            raise ValueError(
+                f"{name}: other than a range only {{choices: [...]}} is possible, found {wish!r}"
+            )
+        return
+    if not isinstance(wish, list):
+        return
+    numbers = [v for v in wish[:2] if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    if (
+        len(wish) not in (2, 3)
+        or len(numbers) != 2
+        or numbers[0] >= numbers[1]
+        or wish[2:] not in ([], ["log"])
+    ):
+        raise ValueError(
+            f"{name}: a range is [low, high] or [low, high, log] with low below high, found {wish!r}"
+        )
+    if wish[2:] and numbers[0] <= 0:
+        raise ValueError(f"{name}: a range walked in ratios (log) has to begin above 0, found {wish!r}")
 
 
 class EvaluationSpec(_Part):

@@ -1174,7 +1174,7 @@ class Encoder(Part):
 
     def __init__(
         self,
-        kind: str,  # "tree" or "linear"
+        kind: str,  # tree, linear or native (categories as codes, for models that know what to do with them)
         task: str,  # binary, multiclass or regression
         numbers: list[str],  # columns by what is done with them
         few: list[str],  # of few categories
@@ -1219,8 +1219,8 @@ def _make_parts(self: Encoder) -> list[tuple]:
     linear = self.kind == "linear"
     parts = [
         (Numbers(linear, self.flagged), self.numbers),
-        (OneHot() if linear else Codes(), [*self.few, *self.many] if linear else self.few),
-        (TargetMeans(self.task, seed=self.seed), self.many),
+        (OneHot() if linear else Codes(), self.few if self.kind == "tree" else [*self.few, *self.many]),
+        (TargetMeans(self.task, seed=self.seed), [] if self.kind == "native" else self.many),
         (TextVectors(50 if linear else 20, seed=self.seed), self.texts),
     ]
     return [(part, columns) for part, columns in parts if columns]
@@ -1239,21 +1239,21 @@ def transform(
 @patch
 def _scale_of(self: Encoder, part: BaseEstimator, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     "For linear models target means and text are scaled as numbers are"
-    if self.kind == "tree" or isinstance(part, (Numbers, OneHot)):
+    if self.kind != "linear" or isinstance(part, (Numbers, OneHot)):
         return np.zeros(1), np.ones(1)
     scale = block.std(axis=0)
     return block.mean(axis=0), np.where(scale > 1e-12, scale, 1.0)
 
 # %% ../../notebooks/models/00_features.ipynb #9ec6114d
 def make_encoder(
-    kind: str,  # "tree" or "linear"
+    kind: str,  # tree, linear or native
     features: pd.DataFrame,  # from `FeatureBuilder`; decides which column is encoded how
     task: str,  # binary, multiclass or regression
     seed: int = 0,  # for cross-fitting and text
 ) -> Encoder:  # to be fitted inside each fold
     "An encoder for these features that is not fitted yet"
-    if kind not in ("tree", "linear"):
-        raise ValueError(f"kind has to be 'tree' or 'linear', found {kind!r}")
+    if kind not in ("tree", "linear", "native"):
+        raise ValueError(f"kind has to be 'tree', 'linear' or 'native', found {kind!r}")
     columns: dict[str, list] = {"numbers": [], "few": [], "many": [], "texts": []}
     for name, dtype in features.dtypes.items():
         if pd.api.types.is_numeric_dtype(dtype):
