@@ -357,6 +357,7 @@ class Entry:
         default_factory=list, repr=False
     )  # outputs for training rows, each pair
     number: int | None = None  # of the trial
+    fits: list = field(default_factory=list, repr=False)  # what each pair showed
 
     def mean(
         self,
@@ -488,7 +489,7 @@ def make_entry(
     return Entry(
         name, label, rank, oof, scores, float(np.mean([f.fit_seconds for f in fits])),
         1000 * sum(f.predict_seconds for f in fits) / max(times.sum(), 1),
-        rounds=rounds if all(rounds) else None, cut=any(f.cut for f in fits), trained=trained,
+        rounds=rounds if all(rounds) else None, cut=any(f.cut for f in fits), trained=trained, fits=fits,
     )  # fmt: skip
 
 
