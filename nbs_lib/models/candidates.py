@@ -266,22 +266,24 @@ _ABSOLUTE = {"mae", "median_absolute_error"}
 
 def _boosted(study: Study, library: str, rows: int, classes: int, params: dict, cats: list[int]) -> object:
     "One of the three boosting libraries"
-    leaf = int(np.clip(rows // 50, 3, 40))
+    leaf = int(np.clip(rows // 100, 3, 20)) if classes else int(np.clip(rows // 200, 3, 10))
+    deep = rows > 20_000
     defaults = {
         "lightgbm": {
             "learning_rate": 0.05, "num_leaves": 31, "min_child_samples": leaf, "subsample": 0.8, "subsample_freq": 1,
             "colsample_bytree": 0.7, "reg_lambda": 1.0, "max_bin": 255,
         },
         "xgboost": {
-            "learning_rate": 0.06, "max_depth": 6, "min_child_weight": 2.0 if not classes else 0.1, "subsample": 0.7,
-            "colsample_bynode": 0.7, "reg_lambda": 1.0,
+            "learning_rate": 0.07, "max_depth": 7 if deep else 4, "min_child_weight": 0.1 if classes else 2.0,
+            "subsample": 0.7, "colsample_bynode": 0.6, "reg_lambda": 1.0,
         },
         "catboost": {
-            "learning_rate": 0.06, "depth": 6, "l2_leaf_reg": 3.0, "random_strength": 1.0, "max_ctr_complexity": 2,
-            "boosting_type": "Plain", "border_count": 128, "one_hot_max_size": 10, "leaf_estimation_iterations": 1,
+            "learning_rate": 0.1 if classes > 2 else 0.06, "depth": 6, "l2_leaf_reg": 3.0, "random_strength": 1.0,
+            "max_ctr_complexity": 2,
+            "boosting_type": "Plain", "border_count": 254, "one_hot_max_size": 10, "leaf_estimation_iterations": 1,
         },
     }[library]  # fmt: skip
-    rounds = params.get("rounds", int(np.clip(2400 // max(classes - 1, 1), 80, 1200)))
+    rounds = params.get("rounds", int(np.clip(1600 // max(classes - 1, 1), 80, 1200)))
     own = {k: v for k, v in params.items() if k not in ("rounds", "seed")}
     make = BoostedClasses if classes else BoostedNumbers
     seed = params.get("seed", study.seed)
@@ -310,7 +312,7 @@ def _forest(study: Study, rows: int, classes: int, params: dict, extra: bool = F
 
     kind = ("ExtraTrees" if extra else "RandomForest") + ("Classifier" if classes else "Regressor")
     common = {
-        "n_estimators": 100 if rows > 5000 or classes > 20 else 200,
+        "n_estimators": 100,
         "min_samples_leaf": 3 if rows > 2000 else 1 if not classes else 2,
         "max_features": "sqrt" if classes else 0.4,
         "bootstrap": not extra,
@@ -412,16 +414,16 @@ RANDOM = {
 
 # %% ../../notebooks/models/01_candidates.ipynb #80eb388e
 PORTFOLIO: list[tuple[str, dict]] = [
-    ("lightgbm", {"extra_trees": True, "colsample_bytree": 1.0, "num_leaves": 63}),
-    ("catboost", {"depth": 4, "learning_rate": 0.1, "l2_leaf_reg": 1.0}),
-    ("xgboost", {"max_depth": 3, "learning_rate": 0.1, "subsample": 0.8}),
+    ("lightgbm", {"extra_trees": True, "colsample_bytree": 1.0, "min_child_samples": 5}),
+    ("catboost", {"depth": 4, "learning_rate": 0.08, "l2_leaf_reg": 1.0}),
+    ("xgboost", {"max_depth": 8, "learning_rate": 0.06, "colsample_bynode": 0.4, "reg_lambda": 5.0}),
     ("kernel", {"width": 2.0, "C": 30.0}),
     ("lightgbm", {"num_leaves": 7, "learning_rate": 0.08, "colsample_bytree": 0.4, "reg_lambda": 10.0}),
     ("network", {"hidden": 256, "alpha": 0.03, "step": 1e-3}),
     ("extra_trees", {"max_features": 0.8}),
-    ("catboost", {"depth": 8, "learning_rate": 0.05, "l2_leaf_reg": 8.0}),
+    ("catboost", {"depth": 7, "learning_rate": 0.08, "l2_leaf_reg": 1e-3, "random_strength": 0.5}),
     ("linear", {"C": 10.0, "alpha": 0.5}),
-    ("xgboost", {"max_depth": 9, "learning_rate": 0.05, "min_child_weight": 4.0, "reg_lambda": 5.0}),
+    ("xgboost", {"max_depth": 3, "learning_rate": 0.1, "subsample": 0.8}),
     ("lightgbm", {"num_leaves": 120, "learning_rate": 0.03, "min_child_samples": 5, "colsample_bytree": 0.5}),
 ]
 

@@ -30,7 +30,7 @@ from nbs_lib.models.selection import (
 )
 
 # %% ../../notebooks/models/04b_search.ipynb #50091352
-@dataclass
+@dataclass(eq=False)
 class Trial:
     "One candidate with one set of settings"
 

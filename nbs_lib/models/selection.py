@@ -198,7 +198,7 @@ class Encoded:
     val: np.ndarray  # rows × columns
 
 
-@dataclass
+@dataclass(eq=False)
 class Contest:
     "What all candidates share"
 
@@ -339,7 +339,7 @@ def score(
     return metric.score(self.y.iloc[at], self.decided(outputs, at, k), positive=self.positive)
 
 # %% ../../notebooks/models/03_selection.ipynb #b78cf99a
-@dataclass
+@dataclass(eq=False)
 class Entry:
     "What one candidate showed in cross-validation"
 
@@ -367,7 +367,7 @@ class Entry:
         return float(self.scores[metric].mean())
 
 
-@dataclass
+@dataclass(eq=False)
 class Fit:
     "What one fit showed"
 
