@@ -193,7 +193,7 @@ def affordable_rows(
     features: pd.DataFrame,  # of the same rows
     study: Study,  # how to split
     clock: Clock,  # its seconds
-    jobs: int,  # fits at the same time
+    jobs: int | None = None,  # fits at the same time; as many as there are cores unless given
 ) -> int | None:  # None: as many as the study says
     "How many rows a search against the clock should use, by a first look at how quick this machine is with this table"
     classes = 0 if study.task == "regression" else frame[study.target].nunique()
@@ -209,7 +209,7 @@ def affordable_rows(
         fit_candidate(few, lightgbm, {"rounds": 60}, 0)
     each = (time.perf_counter() - began) / len(few.pairs[0][0])  # seconds for a row and 60 rounds
     folds = study.modeling.folds or 3
-    takes = each * 6 * (folds - 1) / jobs  # seconds for a row of the search and its usual rounds
+    takes = each * 6 * (folds - 1) / few.jobs  # seconds for a row of the search and its usual rounds
     return int(np.clip(clock.left() / 12 / takes, 3000, limit))
 
 
@@ -247,20 +247,25 @@ def settle_choice(
     best = leaders(contest, entries)
     top = max(best, key=lambda e: contest.metric.sign * e.mean(contest.metric.name))
     honest = honest_best(contest, entries, top)
-    rivals = [honest if e is top else e for e in best if e.rank <= top.rank or e is top]
-    if not found or len(found.members) < 2:
-        return choose(contest, rivals), found
-    ahead = difference(contest, honest, found.entry)
-    if ahead[0] <= DOUBT * standard_error(ahead):
-        rivals = [e for e in rivals if e is not honest or ahead[0] <= 0]
-    return choose(contest, [*rivals, found.entry]), found
+    rivals = [honest if e is top else e for e in best]
+    running = [e for e in rivals if e.rank <= top.rank]
+    if found and len(found.members) > 1:
+        ahead = difference(contest, honest, found.entry)
+        if 0 < ahead[0] <= DOUBT * standard_error(ahead):
+            running.remove(honest)
+        running, rivals = [*running, found.entry], [*rivals, found.entry]
+    choice = choose(contest, running)
+    choice.rivals = rivals
+    tried = {e.name: e for e in best}
+    choice.single = tried.get(choice.chosen.name, top)
+    return choice, found
 
-
+# %% ../../notebooks/models/06_best.ipynb #5eb03920
 def fit_best(
     frame: pd.DataFrame,  # raw rows with the target
     study: Study,  # the question
     seconds: float | None = None,  # budget; as the study says unless given
-    jobs: int = 1,  # fits at the same time
+    jobs: int | None = None,  # fits at the same time; as many as there are cores unless given
 ) -> TabularModel:
     "The best model that the time allows"
     from nbs_lib.core.tables import settle
@@ -280,7 +285,7 @@ def find_best(
     builder: object,  # made them, fitted
     study: Study,  # the question
     clock: Clock,  # what is left
-    jobs: int = 1,  # fits at the same time
+    jobs: int | None = None,  # fits at the same time; as many as there are cores unless given
 ) -> Best:
     "Search, choose, fit"
     contest = open_contest(train, features, study, affordable_rows(train, features, study, clock, jobs), jobs)
@@ -295,7 +300,7 @@ def find_best(
         calibration = choose_calibration(contest, oof)
         rule = choose_rule(contest, apply_rule(oof, calibration.values, None, contest.positive))
         oof = apply_rule(oof, calibration.values, rule, contest.positive)
-    model = follow(recipe, study, contest.classes, train, features, builder, jobs)
+    model = follow(recipe, study, contest.classes, train, features, builder, contest.jobs)
     if contest.classes:
         model.calibration, model.threshold, model.weights = calibration.values, rule.threshold, rule.weights
     return Best(contest, search, found, choice, recipe, model, oof)
