@@ -494,6 +494,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'nbs_lib.core.splits._by_unit': ('core/splits.html#_by_unit', 'nbs_lib/core/splits.py'),
                                      'nbs_lib.core.splits._draw': ('core/splits.html#_draw', 'nbs_lib/core/splits.py'),
                                      'nbs_lib.core.splits._first_of': ('core/splits.html#_first_of', 'nbs_lib/core/splits.py'),
+                                     'nbs_lib.core.splits._first_year': ('core/splits.html#_first_year', 'nbs_lib/core/splits.py'),
                                      'nbs_lib.core.splits._fold_of_units': ('core/splits.html#_fold_of_units', 'nbs_lib/core/splits.py'),
                                      'nbs_lib.core.splits._forward': ('core/splits.html#_forward', 'nbs_lib/core/splits.py'),
                                      'nbs_lib.core.splits._levels': ('core/splits.html#_levels', 'nbs_lib/core/splits.py'),

@@ -243,7 +243,7 @@ class BoostedClasses(Boosted):
     ) -> np.ndarray:  # n × classes
         "Predicted probabilities"
         p = np.asarray(_predicted(self, X), float)
-        return np.stack([1 - p, p], axis=1) if p.ndim == 1 else p
+        return np.stack([1 - p, p], axis=1) if p.ndim == 1 else p / p.sum(axis=1, keepdims=True)
 
 # %% ../../notebooks/models/00a_boosting.ipynb #1d7a344f
 def contributions(

@@ -124,7 +124,10 @@ def _known(contest: Contest, trial: Trial, spread: dict) -> dict | None:
         given.setdefault("extra_trees", False)
     if trial.name == "catboost":
         given.setdefault("rsm", 1.0)
-    inside = all(n in given and d._contains(d.to_internal_repr(given[n])) for n, d in spread.items())
+    try:
+        inside = all(n in given and d._contains(d.to_internal_repr(given[n])) for n, d in spread.items())
+    except ValueError:  # such as `sqrt` where the search takes numbers
+        return None
     return {n: given[n] for n in spread} if inside else None
 
 # %% ../../notebooks/models/04b_search.ipynb #94e80652
