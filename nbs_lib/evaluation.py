@@ -6,7 +6,7 @@
 __all__ = ['GAP', 'GAP_SHARE', 'SLOW', 'Judged', 'used_columns', 'judge', 'rows_sentence', 'missing_classes', 'resample_weights',
            'compressed', 'prepared', 'compare', 'against', 'answer_sentence', 'answer_figure', 'metrics_table',
            'promised', 'promise_sentence', 'meaning', 'show_meaning', 'show_decision', 'legend_above', 'show_ranking',
-           'show_classes', 'show_errors', 'show_calibration', 'show_ranges', 'periods_of', 'by_period',
+           'show_classes', 'show_errors', 'show_calibration', 'kept_sentence', 'show_ranges', 'periods_of', 'by_period',
            'periods_figure', 'show_time', 'explained_rows', 'telling_rows', 'explain_holdout', 'show_importance',
            'start_sentence', 'show_rows', 'slice_columns', 'row_losses', 'show_slices', 'show_leanings',
            'compare_groups', 'unfair', 'show_groups', 'latencies', 'show_speed', 'same_again', 'alone', 'check_problem',
@@ -67,11 +67,10 @@ from nbs_lib.tasks.classification import (
 )
 
 # %% ../notebooks/04_evaluation.ipynb #34270a6e
-from .tasks.intervals import dependence, group_codes
+from .tasks.intervals import dependence, group_codes, rate_interval
 from .tasks.metrics import Metric, get_metric, metrics_for
 from nbs_lib.tasks.regression import (
     coverage_figure,
-    coverage_sentence,
     error_bins,
     error_shape,
     errors_figure,
@@ -640,6 +639,37 @@ def show_calibration(
     )
 
 # %% ../notebooks/04_evaluation.ipynb #c3743473
+def kept_sentence(
+    stage: Stage,  # records
+    j: Judged,  # the holdout
+) -> str:
+    "How often the model's ranges or sets hold the truth, shown and recorded"
+    found = j.model.ranges_of(j.predictions)
+    if found is None:
+        return ""
+    promised = j.model.ranges["level"]
+    if "set" in found:
+        held = np.array([y in s.split("|") for y, s in zip(j.y.astype(str), found["set"], strict=True)])
+        several, width = (
+            (found["size"] > 1).mean(),
+            f"{percent((found['size'] == 1).mean())} of them name a single class",
+        )
+        stage.metric("several_classes", several)
+    else:
+        y = j.y.to_numpy(float)
+        held = ((found["low"] <= y) & (y <= found["high"])).to_numpy()
+        width = f"the middle one is {rounded((found['high'] - found['low']).median(), j.unit)} wide"
+    rate = rate_interval(held, j.groups)
+    verdict = "as promised, within chance"
+    if not rate[1] <= promised <= rate[2]:
+        verdict = "less often than promised" if rate[0] < promised else "more often than promised"
+    what = "Sets of classes" if "set" in found else "Ranges"
+    sentence = f"{what} that should hold the truth in {percent(promised)} of the rows hold it in {percent(rate[0])} ({percent(rate[1])} to {percent(rate[2])}): {verdict}; {width}."
+    stage.finding(sentence)
+    stage.metric("coverage_90", *rate)
+    return sentence
+
+# %% ../notebooks/04_evaluation.ipynb #1d24192e
 def show_ranges(
     stage: Stage,  # where it is shown
     j: Judged,  # the holdout, regression
@@ -649,10 +679,7 @@ def show_ranges(
     "Whether ranges learned in cross-validation hold on the holdout"
     learned = (train.loc[oof.index, j.study.target] - oof["prediction"]).to_numpy(float)
     table = range_coverage(j.errors, learned, groups=j.groups)
-    sentence = coverage_sentence(table, unit=j.unit)
-    stage.finding(sentence)
-    held = table.loc[(table["promised"] - 0.9).abs().idxmin()]
-    stage.metric("coverage_90", held["held"], held["low"], held["high"])
+    sentence = kept_sentence(stage, j)
     if "less often" in sentence:
         stage.todo(f"{sentence} Widen the ranges or learn them from newer rows.", "How sure it is")
     stage.figure(

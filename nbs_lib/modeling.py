@@ -9,8 +9,8 @@ __all__ = ['SHOWING', 'SIZES', 'NOT_COMPARABLE', 'folds_table', 'folds_finding',
            'show_search', 'settings_importance', 'leaderboard', 'board_view', 'leaderboard_figure', 'lead_sentence',
            'runner_sentence', 'members_table', 'ensemble_finding', 'curve_part', 'strongest', 'whole_size',
            'learning_curve', 'curve_seconds', 'Verdict', 'curve_verdict', 'curve_figure', 'show_curves',
-           'calibration_sentence', 'rule_sentence', 'rule_figure', 'decide', 'model_finding', 'final_baseline',
-           'cv_frame']
+           'calibration_sentence', 'rule_sentence', 'rule_figure', 'decide', 'learn_ranges', 'ranges_finding',
+           'model_finding', 'final_baseline', 'cv_frame']
 
 # %% ../notebooks/03_modeling.ipynb #cd8e58f4
 import json
@@ -40,6 +40,7 @@ from .models.candidates import FewFeatures, choose_candidates, find_candidate
 from .models.coefficients import Regression, regress
 from .models.decision import Calibration, Rule, apply_rule, choose_calibration, choose_rule
 from .models.ensemble import Blend
+from .models.ranges import apply_ranges, learn_class_sets, learn_number_ranges
 from .models.search import Clock, Search, Searcher, forget, kept_in
 from nbs_lib.models.selection import (
     Choice,
@@ -897,6 +898,34 @@ def decide(
         )
     stage.note(calibration_sentence(calibration))
     return calibration, rule, apply_rule(entry.oof, calibration.values, rule, contest.positive)
+
+# %% ../notebooks/03_modeling.ipynb #12ef7448
+def learn_ranges(
+    contest: Contest,  # truth
+    oof: pd.DataFrame,  # out-of-fold predictions, as the model will give them
+) -> dict:
+    "Ranges or sets from predictions of rows that the model had not seen"
+    y = contest.y.loc[oof.index]
+    if not contest.classes:
+        return learn_number_ranges(y.to_numpy(float), oof["prediction"].to_numpy(float))
+    return learn_class_sets(y.astype(str).to_numpy(), contest.outputs(oof), contest.classes)
+
+
+def ranges_finding(
+    contest: Contest,  # units
+    ranges: dict,  # from `learn_ranges`
+    oof: pd.DataFrame,  # out-of-fold predictions
+) -> str:
+    "How wide the answers are that can be promised"
+    found, share = apply_ranges(ranges, oof), percent(ranges["level"])
+    if contest.classes:
+        sizes = found["size"]
+        one = percent((sizes == 1).mean())
+        return f"To hold the right class in {share} of the rows of each class, {one} of the answers name one class, and {percent((sizes > 1).mean())} more than one."
+    width = (found["high"] - found["low"]).replace(np.inf, np.nan).dropna()
+    if not len(width):
+        return f"There are too few rows to promise a range that holds {share}."
+    return f"A range that holds {share} is {fmt(width.median(), None, contest.metric.unit or contest.study.units.get(contest.study.target, ''))} wide for the middle row; between {fmt(width.min())} and {fmt(width.max())} for others."
 
 # %% ../notebooks/03_modeling.ipynb #11f779bb
 def model_finding(

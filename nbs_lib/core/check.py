@@ -353,12 +353,13 @@ def _check_units(study: Study, frame: pd.DataFrame) -> list[str]:
                 f"column {study.group!r} has {_count(n, 'value')}, one group spans everything; a "
                 "split by group needs several",
             )
-        if study.split.by == "group" and n <= study.modeling.folds:
+        folds = study.modeling.folds or 5
+        if study.split.by == "group" and n <= folds:
             _stop(
                 study,
                 "group",
-                f"column {study.group!r} has {_count(n, 'group')}; {study.modeling.folds} folds and "
-                f"a holdout need at least {study.modeling.folds + 1}: set modeling.folds lower or "
+                f"column {study.group!r} has {_count(n, 'group')}; {folds} folds and "
+                f"a holdout need at least {folds + 1}: set modeling.folds lower or "
                 "split by time or at random",
             )
         if n == len(frame):

@@ -196,7 +196,7 @@ class ModelingSpec(_Part):
 
     budget: Annotated[float, Field(ge=1, le=86400)] = 60.0  # seconds for finding and fitting the model
     trials: Annotated[int, Field(ge=1, le=10000)] | None = (
-        None  # so many settings instead of seconds: the same result on every machine
+        None  # at most so many settings; without a budget beside it, the same result on every machine
     )
     folds: Annotated[int, Field(ge=2, le=20)] | None = None  # by the number of rows unless given
     candidates: list[str] | None = None  # names, or import paths of estimators; none: those that suit
@@ -208,6 +208,11 @@ class ModelingSpec(_Part):
     )
     search_rows: Annotated[int, Field(ge=100)] = 50_000  # rows used while searching; the final fit takes all
     learning_curve: bool = True
+
+    @property
+    def seconds(self) -> float | None:
+        "The budget, if the clock counts: it does unless the study says how many trials and no seconds"
+        return self.budget if self.trials is None or "budget" in self.model_fields_set else None
 
     @field_validator("candidates")
     @classmethod

@@ -276,7 +276,7 @@ def fit_best(
     from nbs_lib.core.tables import settle
 
     began = time.perf_counter()
-    seconds = seconds or (None if study.modeling.trials else study.modeling.budget)
+    seconds = seconds or study.modeling.seconds
     table = settle(frame, study.types, study.target, study.task)
     train = table.frame[table.frame[study.target].notna()]
     builder = FeatureBuilder(plan_features(study, table.kinds, train))

@@ -19,6 +19,7 @@ from scipy import sparse
 
 from ..core.settings import NbsError, relative
 from ..core.study import OWN_ESTIMATORS
+from .ranges import apply_ranges
 from ..tasks.metrics import default_positive
 
 # %% ../../notebooks/models/02_bundle.ipynb #74c56836
@@ -142,6 +143,9 @@ class TabularModel:
         self.calibration = None  # [slope, shift] on the logit scale, or [slope] for several classes
         self.threshold = None  # binary: from this probability on the answer is the positive class
         self.weights = None  # several classes: what a probability counts when the class is chosen
+        self.ranges = (
+            None  # what `ranges_of` adds to predictions, learned from rows that the model had not seen
+        )
 
     @property
     def classes(self) -> list[str]:
@@ -340,6 +344,15 @@ def predict(
         return pd.DataFrame({"prediction": found[:, 0]}, index=frame.index)
     found = calibrate(found, self.calibration)
     return answer(found, self.classes, frame.index, self.positive, self.threshold, self.weights)
+
+# %% ../../notebooks/models/02_bundle.ipynb #154493bd
+@patch
+def ranges_of(
+    self: TabularModel,
+    predictions: pd.DataFrame,  # as `predict` gives them
+) -> pd.DataFrame | None:  # numbers: low, high; classes: set, size; None where nothing was learned
+    "Ranges or sets that hold the truth as often as they promise"
+    return None if self.ranges is None else apply_ranges(self.ranges, predictions)
 
 # %% ../../notebooks/models/02_bundle.ipynb #29cbcbc5
 OURS = [
