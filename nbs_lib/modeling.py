@@ -322,7 +322,7 @@ def search_end(
     n = plural(len(search.trials), "trial")
     if search.ended == "by hand":
         return f"The search was ended by hand after {n}; the best so far was taken."
-    if study.modeling.trials:
+    if search.ended == "trials":
         return f"The search ended after {n}, as modeling.trials says: it is the same on every machine."
     return (
         f"The budget of {fmt(study.modeling.budget)} s ended the search after {n}: another machine may get further and find other "

@@ -330,7 +330,7 @@ def kept_in(
         names,
         study.modeling.spaces,
         study.modeling.trials,
-        study.modeling.budget,
+        study.modeling.seconds,
         study.metric,
         study.seed,
     ]
