@@ -6,6 +6,7 @@
 __all__ = ['app', 'Progress', 'new', 'check', 'run', 'show_cache', 'summary_text', 'list_studies', 'show', 'open_report', 'main']
 
 # %% ../notebooks/90_cli.ipynb #c8fdf6b8
+import contextlib
 import os
 import signal
 import sys
@@ -16,7 +17,7 @@ from typing import Annotated
 import typer
 
 from .core.numbers import fmt, fmt_interval, plural
-from .core.settings import STAGES, NbsError, did_you_mean, folder, relative
+from .core.settings import STAGES, NbsError, did_you_mean, folder, project_root, relative
 
 # %% ../notebooks/90_cli.ipynb #524f6ffc
 app = typer.Typer(
@@ -373,9 +374,23 @@ def open_report(name: _Name, version: _Version = None):
 _asked = 0  # how often this process was asked to stop
 
 
+def _end_searches() -> int:
+    "Interrupt the searches that this process's kernels are at; how many there were"
+    n = 0
+    for marker in sorted((project_root() / ".nbs" / "search").glob(f"running-{os.getpid()}-*")):
+        marker.unlink(missing_ok=True)  # a second interrupt is for the run
+        with contextlib.suppress(ProcessLookupError, ValueError):
+            os.kill(int(marker.name.rsplit("-", 1)[1]), signal.SIGINT)
+            n += 1
+    return n
+
+
 def _stop_asked(number: int, frame: object) -> None:
     "The first time, stop and clear up; the second, say so; the third, leave at once"
     global _asked
+    if number == signal.SIGINT and not _asked and _end_searches():
+        os.write(2, b"\r\x1b[2Kending the search with the best so far; once more to stop the run\n")
+        return
     _asked += 1
     if _asked >= 3:
         os._exit(128 + number)

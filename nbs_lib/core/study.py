@@ -206,6 +206,7 @@ class ModelingSpec(_Part):
     prefer: Literal["accurate", "simple"] = (
         "accurate"  # simple: the simplest that cannot be told from the best
     )
+    replay: Annotated[str, Field(pattern=r"^v\d{3,}$")] | None = None  # a version whose trials are repeated
     search_rows: Annotated[int, Field(ge=100)] = 50_000  # rows used while searching; the final fit takes all
     learning_curve: bool = True
 

@@ -128,10 +128,12 @@ def _catboost(
     quiet = {"verbose": False, "allow_writing_files": False, "iterations": rounds, "model_size_reg": 0.0}
     model = CatBoost(quiet | params)
     if aside is None:
-        return model.fit(_pool(X, cats, y))
-    model.fit(
-        _pool(X, cats, y), eval_set=_pool(aside[0], cats, aside[1]), callbacks=[After()], use_best_model=True
-    )
+        model.fit(_pool(X, cats, y))
+    else:
+        held = _pool(aside[0], cats, aside[1])
+        model.fit(_pool(X, cats, y), eval_set=held, callbacks=[After()], use_best_model=True)
+    for name in ("model_guid", "train_finish_time"):  # the same fit is the same file
+        model.get_metadata()[name] = ""
     return model
 
 # %% ../../notebooks/models/00a_boosting.ipynb #92332797

@@ -9,6 +9,7 @@ __all__ = ['MANY', 'TURNS', 'Trial', 'Search', 'whose_turn', 'ask', 'as_optuna',
 # %% ../../notebooks/models/04b_search.ipynb #0db92036
 import hashlib
 import json
+import os
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -469,13 +470,23 @@ def _until(self: Searcher, began: float, done: int) -> object:
     return lambda k: began + share * (k // self.contest.jobs + 1) / turns
 
 # %% ../../notebooks/models/04b_search.ipynb #e61ac4a8
+def _say_running() -> Path | None:
+    "Leave a mark for the program that started this kernel"
+    if not os.environ.get("NBS_CLIENT"):
+        return None
+    marker = project_root() / ".nbs" / "search" / f"running-{os.environ['NBS_CLIENT']}-{os.getpid()}"
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.touch()
+    return marker
+
+
 @patch
 def run(
     self: Searcher,
     tell: object = None,  # called with each trial
 ) -> Search:
     "Search until the budget is used"
-    began, ended = time.perf_counter(), "trials"
+    began, ended, marker = time.perf_counter(), "trials", _say_running()
     try:
         while self.most is None or len(self.trials) < self.most:
             asked = self.next()
@@ -494,10 +505,11 @@ def run(
             if tell:
                 tell(trial)
     except KeyboardInterrupt:
-        STOP.set()
         ended = "by hand"
     finally:
         STOP.clear()
+        if marker:
+            marker.unlink(missing_ok=True)
     return Search(self.trials, ended, time.perf_counter() - began, self.contest.jobs)
 
 

@@ -24,6 +24,7 @@ from fastcore.basics import patch
 
 from ..core.splits import folds, units
 from ..core.study import Study
+from .boosting import STOP
 from .bundle import Baseline, TabularModel, answer, encode_training
 from .candidates import Candidate, FewFeatures, make_estimator
 from .features import make_encoder
@@ -447,11 +448,16 @@ def cross_validate(
     "Fit and score a candidate on every fold"
     every, found = range(len(contest.pairs)), []
     with quiet_threads(), ThreadPoolExecutor(max(contest.jobs, 1)) as pool:
-        if hopeless and len(every) > FIRST:
-            found = list(pool.map(fit, every[:FIRST]))
-            if hopeless(first_score(contest, [f.outputs for f in found])):
-                return None
-        found += list(pool.map(fit, every[len(found) :]))
+        try:
+            if hopeless and len(every) > FIRST:
+                found = list(pool.map(fit, every[:FIRST]))
+                if hopeless(first_score(contest, [f.outputs for f in found])):
+                    return None
+            found += list(pool.map(fit, every[len(found) :]))
+        except KeyboardInterrupt:
+            STOP.set()  # what is being fitted ends at once
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return make_entry(contest, name, label, rank, found)
 
 

@@ -680,6 +680,9 @@ def _make_version(
         cleanup.push(lambda kind, *_: versions.discard(name, version) if kind and building.exists() else None)
         config = _keep_config(study, changes, building)
         env = {"NBS_RUN": version, "NBS_SET": json.dumps(changes), "NBS_CONFIG": str(config)}
+        env["NBS_CLIENT"] = str(
+            os.getpid()
+        )  # who an interrupt reaches; a search of ours says that it can be ended
         run = Run(study, version, building, env, *talk, world, again, began, secrets=secrets_of(study))
         try:
             _build(run, Kernels(wanted, first), changes)
