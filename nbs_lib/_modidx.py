@@ -986,6 +986,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'nbs_lib/models/candidates.py'),
                                            'nbs_lib.models.candidates._number_block': ( 'models/candidates.html#_number_block',
                                                                                         'nbs_lib/models/candidates.py'),
+                                           'nbs_lib.models.candidates._promising': ( 'models/candidates.html#_promising',
+                                                                                     'nbs_lib/models/candidates.py'),
                                            'nbs_lib.models.candidates._range': ( 'models/candidates.html#_range',
                                                                                  'nbs_lib/models/candidates.py'),
                                            'nbs_lib.models.candidates._targets': ( 'models/candidates.html#_targets',

@@ -215,12 +215,12 @@ def affordable_rows(
     "How many rows a search against the clock should use, by a first look at how quick this machine is with this table"
     classes = 0 if study.task == "regression" else frame[study.target].nunique()
     limit = min(search_limit(study, features.shape[1], classes), len(frame))
-    if clock.seconds is None or limit <= 5000:
+    lightgbm = find_candidate(study, "lightgbm")
+    if clock.seconds is None or limit <= 5000 or classes > lightgbm.most_classes:
         return None
     from nbs_lib.models.selection import fit_candidate
 
     few = open_contest(frame, features, study, 3000, jobs)
-    lightgbm = find_candidate(study, "lightgbm")
     began = time.perf_counter()
     with quiet_threads():
         fit_candidate(few, lightgbm, {"rounds": 60}, 0)

@@ -21,7 +21,7 @@ from fastcore.basics import patch
 
 from ..core.settings import project_root
 from .boosting import STOP
-from .candidates import Candidate, make_estimator, portfolio, space_of
+from .candidates import CANDIDATES, Candidate, make_estimator, portfolio, space_of
 from .ensemble import MEMBERS
 from nbs_lib.models.selection import (
     Contest,
@@ -230,8 +230,10 @@ def expected_seconds(
     own = [t.seconds for t in trials if t.name == candidate.name and t.state == "complete"]
     if own:
         return float(np.median(own[-5:]))
-    known = [t.seconds for t in trials if t.name == "lightgbm" and t.state == "complete"]
-    return known[0] * candidate.cost if known else 0.0
+    known = [
+        t.seconds / CANDIDATES[t.name].cost for t in trials if t.state == "complete" and t.name in CANDIDATES
+    ]
+    return float(np.median(known)) * candidate.cost if known else 0.0
 
 # %% ../../notebooks/models/04b_search.ipynb #3f4a9ddf
 _FACTS = ("number", "name", "params", "origin", "state", "value", "seconds", "reason", "caps")
