@@ -501,6 +501,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'nbs_lib.core.splits._levels': ('core/splits.html#_levels', 'nbs_lib/core/splits.py'),
                                      'nbs_lib.core.splits._purged': ('core/splits.html#_purged', 'nbs_lib/core/splits.py'),
                                      'nbs_lib.core.splits._rng': ('core/splits.html#_rng', 'nbs_lib/core/splits.py'),
+                                     'nbs_lib.core.splits._span': ('core/splits.html#_span', 'nbs_lib/core/splits.py'),
                                      'nbs_lib.core.splits.folds': ('core/splits.html#folds', 'nbs_lib/core/splits.py'),
                                      'nbs_lib.core.splits.gap_of': ('core/splits.html#gap_of', 'nbs_lib/core/splits.py'),
                                      'nbs_lib.core.splits.moment_text': ('core/splits.html#moment_text', 'nbs_lib/core/splits.py'),

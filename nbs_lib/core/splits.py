@@ -228,13 +228,18 @@ def _fold_of_units(unit: np.ndarray, label: np.ndarray, n: int, rng: np.random.G
     return fold[unit]
 
 # %% ../../notebooks/core/03_splits.ipynb #130e5981
+def _span(text: str) -> pd.Timedelta:
+    "A duration of the config"
+    return pd.Timedelta(text.replace("d", "D"))
+
+
 def gap_of(
     study: Study,  # split.gap, or else the windows and delays of its history features
 ) -> pd.Timedelta:  # 0 where nothing looks back
     "How long before a fold's validation part training ends"
     if study.split.gap:
-        return pd.Timedelta(study.split.gap)
-    looks = [pd.Timedelta(h.window or "0 s") + pd.Timedelta(h.delay) for h in study.features.history]
+        return _span(study.split.gap)
+    looks = [_span(h.window or "0 s") + _span(h.delay) for h in study.features.history]
     return max(looks, default=pd.Timedelta(0))
 
 

@@ -231,7 +231,9 @@ def expected_seconds(
     if own:
         return float(np.median(own[-5:]))
     known = [
-        t.seconds / CANDIDATES[t.name].cost for t in trials if t.state == "complete" and t.name in CANDIDATES
+        t.seconds / CANDIDATES[t.name].cost
+        for t in trials
+        if t.state == "complete" and t.name in CANDIDATES and t.name != "few"
     ]
     return float(np.median(known)) * candidate.cost if known else 0.0
 

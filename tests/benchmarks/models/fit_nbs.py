@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pandas as pd
 from common import run
-from nbs_lib.models.best import fit_best
 
 from nbs_lib.core.study import make_study
 from nbs_lib.core.tables import settle
+from nbs_lib.models.best import fit_best
 
 
 def fit(job: dict, train: pd.DataFrame) -> Callable:
