@@ -938,6 +938,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'nbs_lib.models.bundle._named': ('models/bundle.html#_named', 'nbs_lib/models/bundle.py'),
                                        'nbs_lib.models.bundle._numbered': ('models/bundle.html#_numbered', 'nbs_lib/models/bundle.py'),
                                        'nbs_lib.models.bundle._one_hot': ('models/bundle.html#_one_hot', 'nbs_lib/models/bundle.py'),
+                                       'nbs_lib.models.bundle._said': ('models/bundle.html#_said', 'nbs_lib/models/bundle.py'),
                                        'nbs_lib.models.bundle.answer': ('models/bundle.html#answer', 'nbs_lib/models/bundle.py'),
                                        'nbs_lib.models.bundle.calibrate': ('models/bundle.html#calibrate', 'nbs_lib/models/bundle.py'),
                                        'nbs_lib.models.bundle.encode_training': ( 'models/bundle.html#encode_training',

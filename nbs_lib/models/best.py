@@ -138,7 +138,7 @@ def _within(recipe: Recipe, jobs: int, left: float) -> Recipe:
             m.seeds = m.seeds[:1]
     dropped = 0
     while takes() > left and len(recipe.members) > 1:
-        recipe.members.pop()
+        recipe.members.remove(max(recipe.members, key=lambda m: m.seconds / m.share))
         dropped += 1
     if dropped:
         total = sum(m.share for m in recipe.members)

@@ -216,9 +216,10 @@ def final_seconds(
     "What fitting an ensemble of the best will take, guessed from the folds"
     if not entries:
         return 0.0
-    ranked = sorted(entries, key=lambda e: -contest.metric.sign * e.mean(contest.metric.name))
-    each = [e.fit_seconds * rows / max(e.scores["train_rows"].mean(), 1) for e in ranked[:MEMBERS]]
-    return max(1.2 * sum(each[:4]) / contest.jobs, 1.2 * max(each[:4]))
+    ranked = sorted(entries, key=lambda e: contest.metric.sign * e.mean(contest.metric.name))
+    leaders = list({e.name: e for e in ranked}.values())[-MEMBERS:]
+    each = [e.fit_seconds * rows / max(e.scores["train_rows"].mean(), 1) for e in leaders]
+    return 1.2 * max(sum(each) / contest.jobs, *each, 0.0)
 
 # %% ../../notebooks/models/04b_search.ipynb #765e3d7b
 def expected_seconds(
