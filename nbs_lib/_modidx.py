@@ -1083,6 +1083,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'nbs_lib.models.ensemble._log_loss': ( 'models/ensemble.html#_log_loss',
                                                                                 'nbs_lib/models/ensemble.py'),
                                          'nbs_lib.models.ensemble._stack': ('models/ensemble.html#_stack', 'nbs_lib/models/ensemble.py'),
+                                         'nbs_lib.models.ensemble._the_metric': ( 'models/ensemble.html#_the_metric',
+                                                                                  'nbs_lib/models/ensemble.py'),
                                          'nbs_lib.models.ensemble.blend': ('models/ensemble.html#blend', 'nbs_lib/models/ensemble.py'),
                                          'nbs_lib.models.ensemble.greedy': ('models/ensemble.html#greedy', 'nbs_lib/models/ensemble.py'),
                                          'nbs_lib.models.ensemble.honest_best': ( 'models/ensemble.html#honest_best',
