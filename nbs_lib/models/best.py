@@ -341,6 +341,7 @@ def find_best(
     model = follow(recipe, study, contest.classes, train, features, builder, contest.jobs)
     if contest.classes:
         model.calibration, model.threshold, model.weights = calibration.values, rule.threshold, rule.weights
+        model.costs = rule.costs
     return Best(contest, search, found, choice, recipe, model, oof)
 
 
