@@ -43,8 +43,11 @@ def mistake_costs(
     for kind in ("false_positive", "false_negative"):
         value = getattr(study.cost, kind)
         column = value if isinstance(value, str) else None
-        amount = _amounts(frame, column, 1.0).mean() if column else value
-        found[kind] = [column, float(amount)]
+        amounts = (
+            _amounts(frame, column, 1.0) if column and len(frame) else np.array([1.0 if column else value])
+        )
+        mean = np.clip(amounts.mean(), amounts.min(), amounts.max())  # of equal amounts exactly theirs
+        found[kind] = [column, float(mean)]
     return found
 
 

@@ -102,6 +102,7 @@ _WORDS = [
     ("matthews_corrcoef", "Matthews correlation"),
     ("brier", "Brier score"),
     ("jaccard", "Jaccard index"),
+    ("max_error", "largest error"),
     ("f1", "F1"),
     ("d2_", "D² of the "),
 ]

@@ -201,7 +201,7 @@ def follow(
     else:
         model = Ensemble(model_facts(recipe.name, recipe.label, study, classes), fitted, shares, builder)
     if classes:
-        decide_by(model, study, train[study.target])
+        decide_by(model, study, train[study.target], train)
     return model
 
 # %% ../../notebooks/models/06_best.ipynb #735b5683

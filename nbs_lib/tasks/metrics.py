@@ -270,6 +270,11 @@ class Metric:
         if self.scorer:
             return weighted_scorer(self.scorer, self.task, y, predictions, positive)
         if self.name == "cost":
+            if self.study is None:  # every mistake costs 1
+                same = np.asarray(y, object).astype(str) == predictions["prediction"].to_numpy(object).astype(
+                    str
+                )
+                return _mean((~same).astype(float))
             rows = None if self.rows is None else self.rows.reindex(y.index)
             return _mean(paid(self.study, y, predictions["prediction"], rows, positive))
         return _PREPARE[self.task](self.name, y, predictions, positive)
