@@ -6,11 +6,11 @@
 __all__ = ['GAP', 'GAP_SHARE', 'SLOW', 'Judged', 'used_columns', 'judge', 'rows_sentence', 'missing_classes', 'resample_weights',
            'compressed', 'prepared', 'compare', 'against', 'answer_sentence', 'answer_figure', 'metrics_table',
            'promised', 'promise_sentence', 'meaning', 'show_meaning', 'show_decision', 'legend_above', 'show_ranking',
-           'show_classes', 'show_errors', 'show_calibration', 'kept_sentence', 'show_ranges', 'periods_of', 'by_period',
-           'periods_figure', 'show_time', 'explained_rows', 'telling_rows', 'explain_holdout', 'show_importance',
-           'start_sentence', 'show_rows', 'slice_columns', 'row_losses', 'show_slices', 'show_leanings',
-           'compare_groups', 'unfair', 'show_groups', 'latencies', 'show_speed', 'same_again', 'alone', 'check_problem',
-           'check_answer', 'tell_headline']
+           'show_classes', 'show_costs', 'show_errors', 'show_calibration', 'kept_sentence', 'show_ranges',
+           'periods_of', 'by_period', 'periods_figure', 'show_time', 'explained_rows', 'telling_rows',
+           'explain_holdout', 'show_importance', 'start_sentence', 'show_rows', 'slice_columns', 'row_losses',
+           'show_slices', 'show_leanings', 'compare_groups', 'unfair', 'show_groups', 'latencies', 'show_speed',
+           'same_again', 'alone', 'check_problem', 'check_answer', 'tell_headline']
 
 # %% ../notebooks/04_evaluation.ipynb #a8494485
 import tempfile
@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
+from .core.costs import levelled, mistake_costs, row_amounts
 from .core.record import Stage
 from nbs_lib.core.show import (
     PALETTE,
@@ -39,6 +40,7 @@ from .core.study import Study
 from .core.words import first_up
 
 # %% ../notebooks/04_evaluation.ipynb #2a09471a
+from .models.decision import class_policies
 from nbs_lib.models.explain import (
     Explanation,
     affordable_rows,
@@ -186,7 +188,7 @@ def judge(
     groups, why = dependence(frame, study)
     return Judged(
         study, frame, features, model, frame[study.target], model.predict(frame, features=features),
-        baseline.predict(frame), get_metric(study), groups, why,
+        baseline.predict(frame), get_metric(study, frame=frame), groups, why,
     )  # fmt: skip
 
 # %% ../notebooks/04_evaluation.ipynb #154dda09
@@ -280,7 +282,7 @@ def prepared(
     small: tuple | None = None,  # from `compressed`
 ) -> Callable[[np.ndarray], float]:  # weights of the rows -> value
     "A metric as a function of the rows' weights, on few rows where many would be slow"
-    if small is None:
+    if small is None or metric.rows is not None:  # rows with amounts of their own stand for no others
         return metric.prepare(y, predictions, positive)
     labels, few, cell = small
     value = metric.prepare(labels, few, positive)
@@ -292,8 +294,9 @@ def compare(
     n: int = 1000,  # resamples for the headline metric; a fifth for the others
 ) -> dict[str, dict]:  # by metric, the headline's first: model, baseline, difference, each value, low, high
     "All metrics of model and baseline with intervals, and their paired differences"
-    metrics, rows, one = metrics_for(j.study), len(j.y), np.ones(len(j.y))
-    n = int(np.clip(100_000_000 / max(rows, 1), 200, n))
+    metrics, rows, one = metrics_for(j.study, j.frame), len(j.y), np.ones(len(j.y))
+    passes = 20 if metrics[0].scorer else 1  # what others wrote is slower
+    n = int(np.clip(100_000_000 / max(rows * passes, 1), 200, n))
     both = [j.predictions, j.before]
     small = [compressed(j.y, p, j.positive) if j.positive and rows > 10_000 else None for p in both]
     quick = [[prepared(m, j.y, p, j.positive, s) for p, s in zip(both, small, strict=True)] for m in metrics]
@@ -460,9 +463,10 @@ def show_decision(
     j: Judged,  # the holdout, binary
 ) -> None:
     "What the decisions cost, beside those that need no model"
-    cost = (j.study.cost.false_positive, j.study.cost.false_negative)
+    named = j.model.costs or mistake_costs(j.study, j.frame)
+    cost, score = row_amounts(named, j.frame), levelled(j.score, j.model.costs, j.frame)
     threshold = 0.5 if j.model.threshold is None else j.model.threshold
-    table = policies(j.truth, j.score, threshold, cost, j.groups)
+    table = policies(j.truth, score, threshold, cost, j.groups)
     mine, least = table.iloc[0], table.iloc[2:].loc[table["cost for 1,000 rows"].iloc[2:].idxmin()]
     saved = (
         1 - mine["cost for 1,000 rows"] / least["cost for 1,000 rows"]
@@ -483,9 +487,13 @@ def show_decision(
             f"The model's decisions cost no less than {least['policy']}: choose another threshold or other costs.",
             "Kinds of mistakes",
         )
-    caption = f"A false alarm costs {fmt(cost[0])}, a missed case {fmt(cost[1])}. {plural(len(j.y), 'row')}."
+    amount = lambda c: fmt(c[1]) + (f" on average (each row its own: {c[0]})" if c[0] else "")
+    alarm, miss = map(amount, named.values())
+    caption = f"A false alarm costs {alarm}, a missed case {miss}. {plural(len(j.y), 'row')}."
+    if j.model.costs:
+        caption += " Thresholds are those of a row of mean amounts."
     stage.figure(
-        cost_figure(threshold_curve(j.truth, j.score, *cost), threshold),
+        cost_figure(threshold_curve(j.truth, score, *cost), threshold),
         "What every threshold would have cost",
         caption,
     )
@@ -579,6 +587,26 @@ def show_classes(
     stage.show(
         shown, "All classes, the most frequent first.", formats={"recall": "percent", "precision": "percent"}
     )
+    if j.study.cost.matrix:
+        show_costs(stage, j)
+
+
+def show_costs(
+    stage: Stage,  # where it is shown
+    j: Judged,  # the holdout, multiclass, of a study with a cost matrix
+) -> None:
+    "What the decisions cost, beside those that need no costs or no model"
+    table = class_policies(j.study, j.y, j.predictions, j.groups)
+    costs = table["cost for 1,000 rows"]
+    least = table.iloc[1:].loc[costs.iloc[1:].idxmin()]
+    stage.finding(
+        f"Answers of least expected cost come to {fmt(costs.iloc[0], 0)} for every 1,000 rows, "
+        f"{least['policy']} to {fmt(least['cost for 1,000 rows'], 0)}."
+    )
+    if not costs.iloc[0] < least["cost for 1,000 rows"]:
+        stage.todo(f"The model's decisions cost no less than {least['policy']}.", "Kinds of mistakes")
+    table[costs.name] = [fmt_interval(*v) for v in table[[costs.name, "low", "high"]].to_numpy()]
+    stage.show(table.drop(columns=["low", "high"]), f"By the study's cost matrix. {plural(len(j.y), 'row')}.")
 
 # %% ../notebooks/04_evaluation.ipynb #c5d4e265
 def show_errors(

@@ -19,11 +19,16 @@ def decision(
     study: Study,  # with its costs
 ) -> str:  # one or two sentences
     "What is done with an answer, as far as the study says"
+    if study.cost.matrix:
+        return "The class of least expected cost is taken, by the study's cost matrix."
     if study.task == "multiclass":
         return "The most likely class is taken; all mistakes count the same."
     if study.task == "regression":
         return "The number itself is used; an error counts the same upwards and downwards."
     miss, alarm = study.cost.false_negative, study.cost.false_positive
+    if study.cost.columns:
+        said = lambda c: f"the row's {c}" if isinstance(c, str) else f"{c:g}"
+        return f"Act on a row when that is cheaper on average: a miss costs {said(miss)}, a false alarm {said(alarm)}."
     if miss + alarm == 0:
         return "Mistakes are said to cost nothing, so nothing follows from an answer."
     act = f"Act on a row when its predicted probability is above {percent(alarm / (miss + alarm))}"

@@ -20,6 +20,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from .core.costs import mistake_costs
+from .core.settings import NbsError, folder, relative
 from nbs_lib.core.show import (
     DASH,
     PALETTE,
@@ -32,7 +34,6 @@ from nbs_lib.core.show import (
     plural,
     short,
 )
-from .core.settings import NbsError, folder, relative
 from .core.splits import moment_text, units
 from .core.words import first_up
 from .models.best import Past, Recipe, affordable_rows, follow, make_recipe, read_past, settle_choice
@@ -860,7 +861,10 @@ def rule_sentence(
     rule: Rule,  # as chosen
 ) -> str:
     "How probabilities become answers"
-    cost = contest.study.cost
+    if isinstance(rule.costs, list):
+        mine, probable, constant = rule.curve["cost for 1,000 rows"]
+        rest = f"{fmt(probable, 1)} for the most probable class and {fmt(constant, 1)} for {rule.curve['policy'].iloc[2]}"
+        return f"The answer is the class of least expected cost: out of fold {fmt(mine, 1)} per 1,000 rows, against {rest}."
     if rule.threshold is None:
         return "The answer is the most probable class" + (
             ", rare classes counting more, as the metric weighs all classes alike." if rule.weights else "."
@@ -868,7 +872,11 @@ def rule_sentence(
     start = f"The answer is {short(contest.positive)} from a probability of {percent(rule.threshold)} on"
     if "cost" not in rule.unit:
         return f"{start}, which serves {rule.unit}."
-    price = f"a missed {short(contest.positive)} costs {fmt(cost.false_negative)} and a false alarm {fmt(cost.false_positive)}"
+    if contest.study.cost.columns:
+        start += " in a row of mean amounts, earlier where there is more to lose"
+    alarm, miss = mistake_costs(contest.study, contest.frame).values()
+    said = lambda c: fmt(c[1]) + (f" on average ({c[0]})" if c[0] else "")
+    price = f"a missed {short(contest.positive)} costs {said(miss)} and a false alarm {said(alarm)}"
     if rule.threshold == rule.theory:
         return f"{start}: what theory says if {price}. No other threshold was cheaper by more than two standard errors."
     return f"{start}, if {price}: out of fold that was cheaper than theory's {percent(rule.theory)}, by {fmt(rule.gain, 1)} per 1,000 rows (standard error {fmt(rule.error, 1)})."
@@ -916,6 +924,13 @@ def decide(
         stage.figure(
             rule_figure(contest, rule),
             "What each threshold would cost" if "cost" in rule.unit else f"{rule.unit} by threshold",
+            f"Out-of-fold predictions of {fmt(len(contest.scored))} rows.",
+        )
+    elif rule.costs:
+        columns = ["cost for 1,000 rows", "low", "high"]
+        table = rule.curve[["policy"]].assign(cost=[fmt_interval(*v) for v in rule.curve[columns].to_numpy()])
+        stage.show(
+            table.rename(columns={"cost": columns[0]}),
             f"Out-of-fold predictions of {fmt(len(contest.scored))} rows.",
         )
     stage.note(calibration_sentence(calibration))
@@ -971,7 +986,7 @@ def final_baseline(
     by = [] if entry.name == "constant" else contest.study.baseline.by
     model = make_baseline(contest.study, contest.classes, by)
     if contest.classes:
-        decide_by(model, contest.study, train[contest.study.target])
+        decide_by(model, contest.study, train[contest.study.target], train)
     return model.fit(train)
 
 # %% ../notebooks/03_modeling.ipynb #4f000c5c

@@ -1,13 +1,18 @@
 "Metrics against scikit-learn, intervals against known truth"
 
+import subprocess
+
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import BIN, environment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from nbs_lib.core.study import METRIC_NAMES
+from nbs_lib.core.scorers import find_scorer, scorer_names, scorer_tasks
+from nbs_lib.core.settings import NbsError
+from nbs_lib.core.study import METRIC_NAMES, make_study
 from nbs_lib.tasks.intervals import benjamini_hochberg, wilson
 from nbs_lib.tasks.metrics import bootstrap_interval, get_metric, paired_difference
 
@@ -36,6 +41,7 @@ SK_BINARY = {
     "balanced_accuracy": lambda t, s, w: sk.balanced_accuracy_score(t, s > 0.5, sample_weight=w),
     "f1": lambda t, s, w: sk.f1_score(t, s > 0.5, sample_weight=w, zero_division=0),
     "mcc": lambda t, s, w: sk.matthews_corrcoef(t, s > 0.5, sample_weight=w),
+    "cost": lambda t, s, w: sk.zero_one_loss(t, s > 0.5, sample_weight=w),
 }
 SK_REGRESSION = {
     "mae": sk.mean_absolute_error,
@@ -73,6 +79,7 @@ def test_multiclass_metrics_are_scikit_learns(name, seed, rows, classes):
         "log_loss": lambda: sk.log_loss(truth, p, labels=range(classes)),
         "f1_macro": lambda: sk.f1_score(truth, said, average="macro", zero_division=0),
         "roc_auc_ovr": lambda: sk.roc_auc_score(truth, p, multi_class="ovr"),
+        "cost": lambda: sk.zero_one_loss(truth, said),
     }[name]()
     y = pd.Series([labels[i] for i in truth], dtype="str")
     assert get_metric(name, "multiclass").score(y, frame) == pytest.approx(expected, abs=1e-9)
@@ -93,6 +100,179 @@ def test_regression_metrics_are_scikit_learns(name, seed, rows):
     else:
         expected = SK_REGRESSION[name](y, said, sample_weight=weights)
     assert found == pytest.approx(expected, rel=1e-9)
+
+
+class Told:
+    "An estimator whose answers are known: what scikit-learn's own scorers are asked about"
+
+    _estimator_type = "classifier"
+
+    def __init__(self, frame, classes):
+        self.frame, self.classes_ = frame, np.array(classes)
+
+    def __sklearn_tags__(self):
+        from sklearn.utils import Tags, TargetTags
+
+        kind = "classifier" if len(self.classes_) else "regressor"
+        return Tags(estimator_type=kind, target_tags=TargetTags(required=True))
+
+    def fit(self, X, y):
+        return self
+
+    def predict(self, X):
+        return self.frame["prediction"].to_numpy()
+
+    def predict_proba(self, X):
+        return self.frame[[f"p_{c}" for c in self.classes_]].to_numpy(float)
+
+
+def told(task: str, rows: int = 80) -> tuple[pd.Series, pd.DataFrame, Told]:
+    "Truth, predictions, and the same predictions as an estimator"
+    rng = np.random.default_rng(4)
+    if task == "regression":
+        y = pd.Series(rng.gamma(3, 2, rows))
+        frame = pd.DataFrame({"prediction": y * rng.uniform(0.7, 1.4, rows)})
+        return y, frame, Told(frame, [])
+    if task == "binary":
+        y, frame, *_ = binary(4, rows, ties=False)
+        return y, frame, Told(frame, ["no", "yes"])
+    p = rng.dirichlet(np.ones(3), rows)
+    labels = np.array(["a", "b", "c"])
+    y = pd.Series(labels[[rng.choice(3, p=row) for row in p]], dtype="str")
+    frame = pd.DataFrame(p, columns=["p_a", "p_b", "p_c"]).assign(prediction=labels[p.argmax(axis=1)])
+    return y, frame, Told(frame, labels)
+
+
+SCORERS = [(n, t) for n in scorer_names() for t in scorer_tasks(n)]
+
+
+@pytest.mark.parametrize("name, task", SCORERS)
+def test_a_scorer_says_what_scikit_learn_says(name, task):
+    y, frame, estimator = told(task)
+    metric = get_metric(name, task)
+    found = metric.sign * metric.score(y, frame, positive="yes" if task == "binary" else None)
+    scorer = sk.get_scorer(name)
+    if task == "binary":  # scikit-learn's scorers take 1 as positive
+        said = frame["prediction"].eq("yes").astype(int)
+        frame = frame.assign(prediction=said).rename(columns={"p_no": "p_0", "p_yes": "p_1"})
+        y, estimator = y.eq("yes").astype(int), Told(frame, [0, 1])
+    expected = scorer(estimator, np.zeros((len(y), 1)), y)
+    assert found == pytest.approx(expected, rel=1e-6), metric.label
+
+
+def test_all_scorers_that_suit_a_task_are_known():
+    tasks = {n: scorer_tasks(n) for n in scorer_names()}
+    assert sum(map(bool, tasks.values())) > 35
+    assert {n for n, t in tasks.items() if not t} >= {"rand_score", "f1_samples"}
+    assert tasks["jaccard"] == ("binary",) and tasks["jaccard_macro"] == ("binary", "multiclass")
+
+
+@pytest.mark.parametrize("name, task", SCORERS)
+def test_resamples_of_a_scorer_are_rows_counted_again(name, task):
+    y, frame, _ = told(task, 40)
+    counts = np.random.default_rng(0).integers(0, 3, 40)
+    metric, again = get_metric(name, task), np.repeat(np.arange(40), counts)
+    positive = "yes" if task == "binary" else None
+    once = metric.score(y, frame, counts.astype(float), positive)
+    twice = metric.score(y.iloc[again], frame.iloc[again], None, positive)
+    known = 1e-9 if name != "d2_absolute_error_score" else 0.02  # its weighted median is the lower of two
+    assert once == pytest.approx(twice, abs=known, nan_ok=True)
+
+
+OWN = """
+from sklearn.metrics import fbeta_score, make_scorer
+
+def profit(y_true, y_pred):
+    return float(10 * (y_true * y_pred).sum() - 2 * y_pred.sum())
+
+def gap(y_true, y_pred, sample_weight=None):
+    import numpy as np
+    return np.average(abs(y_true - y_pred), weights=sample_weight)
+
+gap.greater_is_better, gap.response_method, gap.label = False, "predict_proba", "mean gap"
+
+def log_cost(y_true, y_pred):
+    return 1.0
+
+f2 = make_scorer(fbeta_score, beta=2)
+number = 3
+
+def words(y_true, y_pred):
+    return "much"
+
+def wrong(y_true, y_pred):
+    return y_true.nothing
+
+wants = lambda a, b: 1
+wants.response_method = "decision_function"
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    "A module of the team's own; its name"
+    name = f"own_{abs(hash(tmp_path)) % 10**9}"
+    (tmp_path / f"{name}.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    return name
+
+
+def test_an_own_metric_goes_all_the_way(own):
+    y, frame, truth, score = binary(1, 60, ties=False)
+    said = frame["prediction"].eq("yes").to_numpy().astype(int)
+    profit, gap, f2 = (get_metric(f"{own}.{n}", "binary") for n in ("profit", "gap", "f2"))
+    assert profit.score(y, frame, positive="yes") == 10 * (truth * said).sum() - 2 * said.sum()
+    assert gap.score(y, frame, positive="yes") == pytest.approx(abs(truth - score).mean())
+    assert f2.score(y, frame, positive="yes") == pytest.approx(sk.fbeta_score(truth, said, beta=2))
+    assert (gap.label, gap.greater_is_better, profit.label, profit.sign) == ("mean gap", False, "profit", 1)
+    assert not get_metric(f"{own}.log_cost", "binary").greater_is_better
+    assert profit.of_decisions and not gap.of_decisions
+    value, low, high = bootstrap_interval(profit, y, frame, n=100, positive="yes")
+    assert low < value < high
+    assert paired_difference(gap, y, frame, frame, n=20, positive="yes") == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("nothing", "cannot be imported"),
+        ("number", "is no function"),
+        ("words", "has to return one number, found str"),
+        ("wrong", r"failed at own_\d+.py, line 2\d: AttributeError"),
+        ("wants", "response_method has to be"),
+    ],
+)
+def test_what_is_wrong_with_an_own_metric_is_one_message(own, name, message):
+    y, frame, *_ = binary(1, 30, ties=False)
+    with pytest.raises(NbsError, match=f"metric: '{own}.{name}'.*{message}"):
+        get_metric(f"{own}.{name}", "binary").score(y, frame, positive="yes")
+
+
+def test_a_module_that_does_not_even_compile_is_one_message(tmp_path, monkeypatch):
+    (tmp_path / "own_broken.py").write_text("def f(:\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(NbsError, match="'own_broken.f' cannot be imported: SyntaxError"):
+        find_scorer("own_broken.f")
+
+
+def test_scikit_learn_is_only_imported_for_its_own_metrics(tmp_path):
+    study = {"question": "Will it rain?", "task": "binary", "data": {"path": "x.csv"}, "target": "rain"}
+    for metric, imported in [("neg_brier_score", False), ("own.profit", False), ("jaccard", True)]:
+        code = (
+            f"import sys; from nbs_lib.core.study import make_study; make_study('t', {study | {'metric': metric}!r});"
+            "from nbs_lib.core import check; import nbs_lib.tasks.metrics; print('sklearn' in sys.modules)"
+        )
+        done = subprocess.run(
+            [BIN / "python", "-c", code], env=environment(tmp_path), capture_output=True, text=True
+        )
+        assert done.stdout.strip() == str(imported), done.stderr
+
+
+def test_errors_in_the_targets_unit_say_so():
+    config = {"question": "How much rain?", "task": "regression", "data": {"path": "x.csv"}, "target": "rain"}
+    for name, unit in [("max_error", "mm"), ("neg_mean_squared_error", ""), ("mae", "mm")]:
+        metric = get_metric(make_study("t", config | {"metric": name, "units": {"rain": "mm"}}))
+        assert (metric.unit, metric.greater_is_better) == (unit, False)
 
 
 def test_a_weight_is_a_row_counted_again():

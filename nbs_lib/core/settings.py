@@ -154,5 +154,6 @@ def import_path(
         sys.path.append(str(project_root()))
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as e:
-        raise NbsError(f"{where} {name!r} cannot be imported: {e}") from None
+    except Exception as e:  # whatever the user's own module does while it is imported
+        kind = "" if isinstance(e, (ImportError, AttributeError, ValueError)) else f"{type(e).__name__}: "
+        raise NbsError(f"{where} {name!r} cannot be imported: {kind}{e}") from None

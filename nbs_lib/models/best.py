@@ -201,7 +201,7 @@ def follow(
     else:
         model = Ensemble(model_facts(recipe.name, recipe.label, study, classes), fitted, shares, builder)
     if classes:
-        decide_by(model, study, train[study.target])
+        decide_by(model, study, train[study.target], train)
     return model
 
 # %% ../../notebooks/models/06_best.ipynb #735b5683
@@ -341,6 +341,7 @@ def find_best(
     model = follow(recipe, study, contest.classes, train, features, builder, contest.jobs)
     if contest.classes:
         model.calibration, model.threshold, model.weights = calibration.values, rule.threshold, rule.weights
+        model.costs = rule.costs
     return Best(contest, search, found, choice, recipe, model, oof)
 
 

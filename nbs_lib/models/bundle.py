@@ -17,6 +17,7 @@ import pandas as pd
 from fastcore.basics import patch
 from scipy import sparse
 
+from ..core.costs import expected_costs, levelled
 from ..core.settings import NbsError, relative
 from ..core.study import OWN_ESTIMATORS
 from .ranges import apply_ranges
@@ -30,11 +31,18 @@ def answer(
     positive: str | None = None,  # binary: the class asked about
     threshold: float | None = None,  # binary: from this probability on the answer is `positive`
     weights: list[float] | None = None,  # several classes: what a probability counts when the class is chosen
+    costs: dict | list | None = None,  # binary: amounts; several classes: truth × answer; see `model_costs`
+    rows: pd.DataFrame | None = None,  # binary: the same rows, which may hold amounts of their own
 ) -> pd.DataFrame:  # prediction, p_<class> …
     "Class probabilities as a predictions frame"
     if positive in classes and len(classes) == 2 and threshold is not None:
         at = classes.index(positive)
-        chosen = np.where(probabilities[:, at] >= threshold, at, 1 - at)
+        score = levelled(probabilities[:, at], costs, pd.DataFrame(index=index) if rows is None else rows)
+        chosen = np.where(score >= threshold, at, 1 - at)
+    elif isinstance(costs, list):
+        expected = expected_costs(probabilities, costs)
+        least = expected.min(axis=1, keepdims=True)
+        chosen = np.where(expected <= least + 1e-9 * np.abs(least), probabilities, -1.0).argmax(axis=1)
     else:
         weighted = probabilities * (1.0 if weights is None else np.asarray(weights))
         best = weighted >= weighted.max(axis=1, keepdims=True) * (1 - 1e-9)
@@ -66,6 +74,8 @@ def _group_keys(frame: pd.DataFrame, by: list[str]) -> np.ndarray:
 class Baseline:
     "Answers with the mean (or share, or median) of the target, overall or within groups"
 
+    costs = None  # what mistakes cost, where a threshold does not say it all: see `model_costs`
+
     def __init__(
         self,
         facts: dict,  # name, label, task, target; classes and positive for classes
@@ -94,8 +104,9 @@ class Baseline:
         if not self.classes:
             return pd.DataFrame({"prediction": values[:, 0]}, index=frame.index)
         return answer(
-            values, self.classes, frame.index, self.facts.get("positive"), self.threshold, self.weights
-        )
+            values, self.classes, frame.index, self.facts.get("positive"), self.threshold, self.weights,
+            self.costs, frame,
+        )  # fmt: skip
 
 # %% ../../notebooks/models/02_bundle.ipynb #3e4f305e
 def _one_hot(y: pd.Series, classes: list[str]) -> np.ndarray:
@@ -130,6 +141,8 @@ def fit(
 # %% ../../notebooks/models/02_bundle.ipynb #9a814412
 class TabularModel:
     "Features, encoder and estimator in one: raw rows in, predictions out"
+
+    costs = None  # what mistakes cost, where a threshold does not say it all: see `model_costs`
 
     def __init__(
         self,
@@ -356,7 +369,9 @@ def predict(
     if not self.classes:
         return pd.DataFrame({"prediction": found[:, 0]}, index=frame.index)
     found = calibrate(found, self.calibration)
-    return answer(found, self.classes, frame.index, self.positive, self.threshold, self.weights)
+    return answer(
+        found, self.classes, frame.index, self.positive, self.threshold, self.weights, self.costs, frame
+    )
 
 # %% ../../notebooks/models/02_bundle.ipynb #154493bd
 @patch

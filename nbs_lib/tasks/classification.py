@@ -139,8 +139,8 @@ def _cell(ax: plt.Axes, i: int, j: int, share: float, count: int, n: int) -> Non
 def threshold_curve(
     truth: np.ndarray,  # True where the row is positive
     score: np.ndarray,  # probability of the positive class
-    false_positive: float = 1.0,  # what a false alarm costs
-    false_negative: float = 1.0,  # what a missed case costs
+    false_positive: float | np.ndarray = 1.0,  # what a false alarm costs, everywhere or in each row
+    false_negative: float | np.ndarray = 1.0,  # what a missed case costs
     points: int = 400,  # at most so many thresholds
 ) -> pd.DataFrame:  # threshold, flagged, tp, fp, fn, tn, cost; from nobody to everybody
     "What each threshold would have flagged, found and cost"
@@ -155,7 +155,9 @@ def threshold_curve(
     curve["fp"] = flagged - tp
     curve["fn"] = int(truth.sum()) - tp
     curve["tn"] = len(truth) - flagged - curve["fn"]
-    curve["cost"] = curve["fp"] * false_positive + curve["fn"] * false_negative
+    alarms, misses = np.where(truth, 0.0, false_positive), np.where(truth, false_negative, 0.0)
+    spent = np.r_[0, np.cumsum(alarms[order]) - np.cumsum(misses[order])] + misses.sum()
+    curve["cost"] = np.maximum(spent[flagged], 0)
     return curve
 
 # %% ../../notebooks/tasks/01_classification.ipynb #80704d23
@@ -163,7 +165,7 @@ def policies(
     truth: np.ndarray,  # True where the row is positive
     score: np.ndarray,  # probability of the positive class
     threshold: float,  # of the model: flagged from here on
-    cost: tuple[float, float] = (1.0, 1.0),  # of a false alarm, of a missed case
+    cost: tuple = (1.0, 1.0),  # of a false alarm, of a missed case; or n of each
     groups: np.ndarray | None = None,  # rows that hang together
 ) -> pd.DataFrame:  # policy, threshold, flagged, recall, precision, cost for 1,000 rows with interval
     "What the model's decisions cost beside those that need no model"

@@ -8,14 +8,15 @@ __all__ = ['Weighted', 'TINY', 'WORK', 'classes_of', 'default_positive', 'positi
 
 # %% ../../notebooks/tasks/00_metrics.ipynb #ea432eff
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from ..core.settings import did_you_mean
-from ..core.study import METRIC_NAMES, Study
+from ..core.costs import paid
+from ..core.scorers import Scorer, find_scorer, weighted_scorer
+from ..core.study import METRIC_ALIASES, METRIC_NAMES, Study, known_metric
 
 # %% ../../notebooks/tasks/00_metrics.ipynb #46136c11
 Weighted = Callable[[np.ndarray], float]  # weights of the rows (counts of a resample) -> the metric
@@ -240,6 +241,8 @@ def _prepare_regression(name: str, y: pd.Series, predictions: pd.DataFrame, posi
 
 # %% ../../notebooks/tasks/00_metrics.ipynb #19ccb0ec
 _PREPARE = {"binary": _prepare_binary, "multiclass": _prepare_multiclass, "regression": _prepare_regression}
+_BY_DECISION = {"balanced_accuracy", "f1", "mcc", "f1_macro"}
+_ONE_SIDED = {"precision", "recall", "positive_likelihood_ratio", "neg_negative_likelihood_ratio"}
 
 
 @dataclass(frozen=True)
@@ -251,6 +254,9 @@ class Metric:
     greater_is_better: bool
     unit: str = ""  # of the target, for errors in it
     task: str = "binary"
+    scorer: Scorer | None = field(default=None, compare=False)  # that others wrote
+    study: Study | None = field(default=None, compare=False)  # for costs
+    rows: pd.DataFrame | None = field(default=None, compare=False)  # columns of amounts, by the rows' names
 
     def prepare(
         self,
@@ -259,7 +265,26 @@ class Metric:
         positive: str | None = None,  # binary: the class asked about
     ) -> Weighted:  # weights -> value; NaN where the metric is not defined
         "The metric as a function of the rows' weights"
+        if self.task == "binary" and positive is None:
+            positive = default_positive(classes_of(predictions))
+        if self.scorer:
+            return weighted_scorer(self.scorer, self.task, y, predictions, positive)
+        if self.name == "cost":
+            if self.study is None:  # every mistake costs 1
+                same = np.asarray(y, object).astype(str) == predictions["prediction"].to_numpy(object).astype(
+                    str
+                )
+                return _mean((~same).astype(float))
+            rows = None if self.rows is None else self.rows.reindex(y.index)
+            return _mean(paid(self.study, y, predictions["prediction"], rows, positive))
         return _PREPARE[self.task](self.name, y, predictions, positive)
+
+    @property
+    def of_decisions(self) -> bool:
+        "Whether it judges answers, and a rule of its own can make it better; precision alone would flag nobody"
+        if self.scorer is None:
+            return self.name in _BY_DECISION
+        return self.task != "regression" and not self.scorer.proba and self.name not in _ONE_SIDED
 
     @property
     def sign(self) -> int:
@@ -298,24 +323,40 @@ _LABELS = {
     "r2": "R²",
     "median_absolute_error": "median absolute error",
     "mape": "mean absolute relative error",
+    "cost": "cost per row",
 }
-_SMALL_IS_GOOD = {"log_loss", "brier", "mae", "rmse", "median_absolute_error", "mape"}
+_SMALL_IS_GOOD = {"cost", "log_loss", "brier", "mae", "rmse", "median_absolute_error", "mape"}
 _IN_UNITS = {"mae", "rmse", "median_absolute_error"}
 
 # %% ../../notebooks/tasks/00_metrics.ipynb #c30fed4b
 def get_metric(
     study_or_name: Study | str,  # a study's headline metric, or a metric's name
     task: str | None = None,  # needed with a name
+    frame: pd.DataFrame | None = None,  # the rows to judge, where the study's costs stand in a column
 ) -> Metric:
     "The study's metric, or one by name"
     if isinstance(study_or_name, Study):
         study = study_or_name
         metric = get_metric(study.metric, task or study.task)
-        return replace(metric, unit=study.units.get(study.target, "")) if metric.name in _IN_UNITS else metric
-    name, task = study_or_name, task or "binary"
-    if name not in METRIC_NAMES[task]:
-        raise KeyError(f"metric {name!r} is none of {task}'s{did_you_mean(name, METRIC_NAMES[task])}")
-    return Metric(name, _LABELS[name], name not in _SMALL_IS_GOOD, task=task)
+        unit = study.units.get(study.target, "")
+        if metric.name == "cost":
+            known = frame is not None and all(c in frame for c in study.cost.columns)
+            rows = frame[study.cost.columns] if known and study.cost.columns else None
+            return replace(metric, study=study, rows=rows)
+        return replace(metric, unit=unit) if _in_units(metric) else metric
+    name, task = METRIC_ALIASES.get(study_or_name, study_or_name), task or "binary"
+    if name in METRIC_NAMES[task]:
+        return Metric(name, _LABELS[name], name not in _SMALL_IS_GOOD, task=task)
+    try:
+        found = find_scorer(known_metric(name, task))
+    except ValueError as e:
+        raise KeyError(str(e)) from None
+    unit = "" if found.unit == "target" else found.unit
+    return Metric(found.name, found.label, found.greater_is_better, unit, task, found)
+
+
+def _in_units(metric: Metric) -> bool:
+    return metric.name in _IN_UNITS or (metric.scorer is not None and metric.scorer.unit == "target")
 
 
 _BESIDE = {
@@ -327,9 +368,10 @@ _BESIDE = {
 # %% ../../notebooks/tasks/00_metrics.ipynb #8bdfffba
 def metrics_for(
     study: Study,  # its headline metric comes first
+    frame: pd.DataFrame | None = None,  # the rows to judge, where the study's costs stand in a column
 ) -> list[Metric]:  # three to five
     "The headline metric and a few others, since no single number tells everything"
-    first = get_metric(study)
+    first = get_metric(study, frame=frame)
     others = [
         replace(get_metric(n, study.task), unit=study.units.get(study.target, "") if n in _IN_UNITS else "")
         for n in _BESIDE[study.task]
@@ -368,6 +410,11 @@ def _interval(values: list[float]) -> tuple[float, float]:
     return float(low), float(high)
 
 # %% ../../notebooks/tasks/00_metrics.ipynb #d3bf8522
+def _heavy(metric: Metric, predictions: pd.DataFrame) -> int:
+    "How many passes over the rows a metric takes, roughly"
+    return 20 if metric.scorer else len(classes_of(predictions)) if metric.name == "roc_auc_ovr" else 1
+
+
 def bootstrap_interval(
     metric: Metric,  # what to compute
     y: pd.Series,  # true values
@@ -381,7 +428,7 @@ def bootstrap_interval(
     if not len(y):
         return np.nan, np.nan, np.nan
     value = metric.prepare(y, predictions, positive)
-    n = resamples(len(y), n, len(classes_of(predictions)) if metric.name == "roc_auc_ovr" else 1)
+    n = resamples(len(y), n, _heavy(metric, predictions))
     return value(np.ones(len(y))), *_interval([value(w) for w in _draws(len(y), n, seed, groups)])
 
 # %% ../../notebooks/tasks/00_metrics.ipynb #9a03963f
@@ -399,6 +446,6 @@ def paired_difference(
     if not len(y):
         return np.nan, np.nan, np.nan
     a, b = metric.prepare(y, pred_a, positive), metric.prepare(y, pred_b, positive)
-    n = resamples(len(y), n, 2 * len(classes_of(pred_a)) if metric.name == "roc_auc_ovr" else 2)
+    n = resamples(len(y), n, 2 * _heavy(metric, pred_a))
     one = np.ones(len(y))
     return a(one) - b(one), *_interval([a(w) - b(w) for w in _draws(len(y), n, seed, groups)])
