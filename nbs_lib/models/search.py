@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from ..core.settings import project_root
+from ..core.settings import import_path, project_root
 from .boosting import STOP
 from .candidates import CANDIDATES, Candidate, make_estimator, portfolio, space_of
 from .ensemble import MEMBERS
@@ -344,6 +345,11 @@ def kept_in(
         study.metric,
         study.seed,
     ]
+    if contest.classes:
+        asked.append(study.cost.model_dump())
+    if "." in study.metric:  # a function of the user's own
+        import_path(study.metric, "metric:")
+        sums.append(Path(sys.modules[study.metric.rpartition(".")[0]].__file__).read_bytes())
     sums.append(json.dumps(asked, default=str).encode())
     key = hashlib.sha256(b"".join(hashlib.sha256(s).digest() for s in sums)).hexdigest()[:16]
     return project_root() / ".nbs" / "search" / f"{study.name}-{key}"
