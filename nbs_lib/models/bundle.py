@@ -270,7 +270,7 @@ def fit_encoded(
     return self
 
 # %% ../../notebooks/models/02_bundle.ipynb #790f3ed2
-def _said(estimator: object, encoded: np.ndarray) -> np.ndarray:
+def _said(estimator: object, encoded: np.ndarray, classes: bool) -> np.ndarray:
     "An estimator's numbers or probabilities"
     if type(estimator).__module__ == "sklearn.ensemble._forest":
         X, total = np.ascontiguousarray(encoded, dtype=np.float32), 0.0
@@ -278,8 +278,8 @@ def _said(estimator: object, encoded: np.ndarray) -> np.ndarray:
             found = one.tree_.predict(X)
             total = total + found.reshape(len(X), -1)
         total = total / len(estimator.estimators_)
-        return total if hasattr(estimator, "classes_") else total[:, 0]
-    ask = estimator.predict_proba if hasattr(estimator, "predict_proba") else estimator.predict
+        return total if classes else total[:, 0]
+    ask = estimator.predict_proba if classes else estimator.predict
     return ask(_matrix(encoded, estimator))
 
 # %% ../../notebooks/models/02_bundle.ipynb #2c3e221b
@@ -290,13 +290,13 @@ def outputs_of(
 ) -> np.ndarray:  # n × classes, or n × 1
     "What the estimator says of encoded rows, before calibration"
     if not self.classes:
-        values = _said(self.estimator, encoded) if len(encoded) else np.zeros(0)
+        values = _said(self.estimator, encoded, False) if len(encoded) else np.zeros(0)
         return np.asarray(values, float).reshape(len(encoded), 1)
     full = np.zeros((len(encoded), len(self.classes)))
     if len(self.present) < 2 or not len(encoded):
         full[:, self.present] = 1.0
         return full
-    full[:, self.present] = _said(self.estimator, encoded)
+    full[:, self.present] = _said(self.estimator, encoded, True)
     return full
 
 
