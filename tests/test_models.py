@@ -13,7 +13,7 @@ from nbs_lib.core.settings import NbsError
 from nbs_lib.core.splits import folds, split_holdout, units
 from nbs_lib.core.study import Study, make_study
 from nbs_lib.models.bundle import load_model, save_model
-from nbs_lib.models.candidates import CANDIDATES
+from nbs_lib.models.candidates import CANDIDATES, choose_candidates, lacking, make_estimator
 from nbs_lib.models.search import Clock, Searcher
 from nbs_lib.models.selection import (
     choose,
@@ -107,6 +107,8 @@ def test_random_splits_keep_the_shares_of_the_classes():
 def test_a_saved_model_says_the_same_in_a_fresh_process(name, task, tmp_path):
     if (name, task) == ("discriminant", "regression"):
         pytest.skip("it tells classes apart")
+    if why := lacking(CANDIDATES[name]):
+        pytest.skip(f"{name} is an extra: {why}")
     study, frame = make(task), weather(task)
     classes = sorted(frame["rain"].unique()) if task != "regression" else []
     model = model_of(name, study, frame[FEATURES], classes)
@@ -123,6 +125,8 @@ def test_a_saved_model_says_the_same_in_a_fresh_process(name, task, tmp_path):
         "catboost",
         "xgboost",
         "network",
+        "realmlp",
+        "keras",
     ):  # one fresh process for each kind would only take time
         return
     unseen.to_parquet(tmp_path / "rows.parquet")
@@ -130,6 +134,7 @@ def test_a_saved_model_says_the_same_in_a_fresh_process(name, task, tmp_path):
     code = (
         "import pandas as pd, sys; from nbs_lib.models.bundle import load_model;"
         "found = load_model('model.skops').predict(pd.read_parquet('rows.parquet'));"
+        "assert not {'torch', 'keras'} & set(sys.modules), 'serving needs no PyTorch';"
         "pd.testing.assert_frame_equal(found, pd.read_parquet('expected.parquet'), check_exact=True)"
     )
     done = subprocess.run(
@@ -211,3 +216,38 @@ def test_noise_is_not_worth_a_complicated_model():
     chosen = choose(contest, entries).chosen
     assert chosen.rank == 1
     assert abs(chosen.mean("roc_auc") - 0.5) < 0.1
+
+
+@pytest.mark.parametrize("name, library", [("realmlp", "PyTorch"), ("keras", "Keras and PyTorch")])
+def test_a_candidate_without_its_library_is_named(name, library, monkeypatch):
+    "A sentence in the report; an error where the study asks for it"
+    monkeypatch.setattr("nbs_lib.models.candidates.find_spec", lambda module: None)
+    found, notes = choose_candidates(make(), 2)
+    assert name not in [c.name for c in found]
+    label, extra = CANDIDATES[name].label, CANDIDATES[name].extra
+    assert f"{label} was left out: it needs {library} (pip install -e '.[{extra}]')" in notes
+    with pytest.raises(
+        NbsError, match=f"configs/t.yaml: modeling.candidates: '{name}' cannot run.*pip install"
+    ):
+        choose_candidates(make(modeling={"candidates": ["linear", name]}), 2)
+
+
+@pytest.mark.parametrize("name, task", [("realmlp", "binary"), ("keras", "regression")])
+def test_networks_of_extras_search_the_same_twice(name, task):
+    "Whatever runs beside them; settings that a replay repeats included"
+    pytest.importorskip("torch", reason="PyTorch is an extra: pip install -e '.[torch]'")
+    if name == "keras":
+        pytest.importorskip("keras", reason="Keras is an extra: pip install -e '.[keras]'")
+    study, frame = make(task, modeling={"folds": 3}), weather(task)
+    contest = lambda jobs: open_contest(frame, frame[FEATURES], study, jobs=jobs)
+    settings = {"hidden": 32, "epochs": 12}
+    fit = lambda contest: cross_validate(
+        contest, name, name, 5, lambda k: fit_candidate(contest, CANDIDATES[name], settings, k)
+    )
+    one, two = fit(contest(1)), fit(contest(2))
+    assert one.oof.equals(two.oof)
+    assert one.rounds == two.rounds and max(one.rounds) <= 12
+    final = make_estimator(
+        name, study, 300, 2 if task == "binary" else 0, {**settings, "rounds": 5, "seed": 1}
+    )
+    assert (final.rounds, final.seed) == (5, 1)

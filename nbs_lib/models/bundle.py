@@ -390,6 +390,8 @@ OURS = [
     "nbs_lib.models.bundle.Ensemble",
     "nbs_lib.models.bundle.TabularModel",
     "nbs_lib.models.candidates.FewFeatures",
+    "nbs_lib.models.networks.KerasNetwork",
+    "nbs_lib.models.networks.RealMLP",
     "nbs_lib.models.smooth.Kernel",
     "nbs_lib.models.smooth.Network",
 ]

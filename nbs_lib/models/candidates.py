@@ -4,11 +4,14 @@
 
 # %% auto #0
 __all__ = ['LEVELS', 'RARE', 'FAR', 'ASKED', 'WIDE', 'CANDIDATES', 'ORDER', 'ABSOLUTE', 'RANDOM', 'PORTFOLIO', 'SPACES',
-           'FewFeatures', 'Candidate', 'find_candidate', 'choose_candidates', 'make_estimator', 'portfolio', 'space_of']
+           'FewFeatures', 'Candidate', 'find_candidate', 'lacking', 'choose_candidates', 'make_estimator', 'portfolio',
+           'space_of']
 
 # %% ../../notebooks/models/01_candidates.ipynb #c56c6c0b
+import os
 import warnings
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
@@ -17,6 +20,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from ..core.settings import NbsError, did_you_mean, import_path
 from ..core.study import Study
 from .boosting import BoostedClasses, BoostedNumbers
+from .networks import KerasNetwork, RealMLP
 from .smooth import Kernel, Network
 
 # %% ../../notebooks/models/01_candidates.ipynb #3e561651
@@ -218,6 +222,7 @@ class Candidate:
     most_classes: int = 10_000  # with more it would take too long
     most_rows: int = 10_000_000  # with more it would take too long
     numbers: bool = True  # whether it can predict numbers
+    extra: str = ""  # of the installation, which brings its library
 
 
 CANDIDATES = {
@@ -233,6 +238,8 @@ CANDIDATES = {
         Candidate("catboost", "CatBoost", 4, "native", 3.0, 40),
         Candidate("hist", "histogram boosting", 4, "tree", 3.0, 30),
         Candidate("network", "neural network", 5, "linear", 3.0, 1000),
+        Candidate("realmlp", "RealMLP", 5, "linear", 15.0, 1000, extra="torch"),
+        Candidate("keras", "Keras network", 5, "linear", 8.0, 1000, extra="keras"),
         Candidate("extra_trees", "extra trees", 5, "tree", 1.0, 200),
         Candidate("forest", "random forest", 5, "tree", 2.0, 200),
     ]
@@ -258,10 +265,23 @@ def find_candidate(
         raise NbsError(f"{where} {name!r} has no predict_proba, which a study of classes needs")
     return Candidate(name, name.rsplit(".", 1)[1], 4, "linear", 3.0, numbers=study.task == "regression")
 
+# %% ../../notebooks/models/01_candidates.ipynb #1e28f295
+_LIBRARIES = {"torch": "PyTorch", "keras": "Keras", "jax": "JAX", "tensorflow": "TensorFlow"}
+
+
+def lacking(
+    candidate: Candidate,  # perhaps of an extra
+) -> str:  # what it needs and how to get it; empty: it is there
+    "The library that a candidate needs and that is not installed"
+    backend = os.environ.get("KERAS_BACKEND", "torch")
+    needs = {"torch": ["torch"], "keras": ["keras", backend]}.get(candidate.extra, [])
+    absent = [_LIBRARIES.get(n, n) for n in needs if find_spec(n) is None]
+    return f"it needs {' and '.join(absent)} (pip install -e '.[{candidate.extra}]')" if absent else ""
+
 # %% ../../notebooks/models/01_candidates.ipynb #3b5d746f
 ORDER = [
-    "few", "linear", "lightgbm", "catboost", "extra_trees", "xgboost", "kernel", "network", "forest", "neighbours",
-    "discriminant", "hist",
+    "few", "linear", "lightgbm", "catboost", "extra_trees", "xgboost", "kernel", "network", "realmlp",
+    "keras", "forest", "neighbours", "discriminant", "hist",
 ]  # fmt: skip
 
 
@@ -275,7 +295,12 @@ def choose_candidates(
     found = [find_candidate(study, n) for n in dict.fromkeys(names or ORDER)]
     fits, notes = [], []
     for c in found:
+        if (why := lacking(c)) and names:
+            raise NbsError(f"configs/{study.name}.yaml: modeling.candidates: {c.name!r} cannot run: {why}")
         if not classes and not c.numbers:
+            continue
+        if why:
+            notes.append(f"{c.label} was left out: {why}")
             continue
         why = [f"{classes:,} classes"] * (classes > c.most_classes) + [f"{rows:,} rows"] * (
             rows > c.most_rows
@@ -397,6 +422,18 @@ def _network(study: Study, rows: int, classes: int, params: dict) -> object:
     epochs = int(np.clip(2_000_000 / max(rows, 1), 15, 200))
     return Network(**{"classes": classes, "epochs": epochs, "seed": study.seed, **params})
 
+
+def _deep(make: type, most: int, study: Study, rows: int, classes: int, params: dict) -> object:
+    "A network of an extra"
+    epochs = params.get("epochs", int(np.clip(1_500_000 / max(rows, 1), 20, most)))
+    common = {"classes": classes, "absolute": study.metric in ABSOLUTE, "seed": study.seed}
+    return make(**{**common, "epochs": epochs, "rounds": epochs, **params})
+
+
+def _realmlp(study: Study, rows: int, classes: int, params: dict) -> object:
+    few = {"step": 0.01 if classes else 0.1, "dropout": 0.3, "decay": 0.3} if rows < 1000 else {}
+    return _deep(RealMLP, 100, study, rows, classes, {**few, **params})
+
 # %% ../../notebooks/models/01_candidates.ipynb #fe883215
 _MAKE = {
     "few": _few,
@@ -408,6 +445,8 @@ _MAKE = {
     "hist": _hist,
     "kernel": lambda s, rows, classes, params: Kernel(**{"classes": classes, "seed": s.seed, **params}),
     "network": _network,
+    "realmlp": _realmlp,
+    "keras": lambda *a: _deep(KerasNetwork, 60, *a),
 }
 
 
@@ -424,7 +463,7 @@ def make_estimator(
     if name in ("lightgbm", "xgboost", "catboost"):
         return _boosted(study, name, rows, classes, params, (cats or []) if name == "catboost" else [])
     if name in _MAKE:
-        if "seed" in params and name not in ("kernel", "network"):
+        if "seed" in params and name not in ("kernel", "network", "realmlp", "keras"):
             params["random_state"] = params.pop("seed")
         return _MAKE[name](study, rows, classes, params)
     estimator = import_path(name, "modeling.candidates:")()
@@ -442,6 +481,8 @@ RANDOM = {
     "extra_trees",
     "kernel",
     "network",
+    "realmlp",
+    "keras",
 }  # use a seed
 
 # %% ../../notebooks/models/01_candidates.ipynb #80eb388e
@@ -452,9 +493,11 @@ PORTFOLIO: list[tuple[str, dict]] = [
     ("kernel", {"width": 2.0, "C": 30.0}),
     ("lightgbm", {"num_leaves": 7, "learning_rate": 0.08, "colsample_bytree": 0.4, "reg_lambda": 10.0}),
     ("network", {"hidden": 256, "alpha": 0.03, "step": 1e-3}),
+    ("realmlp", {"dropout": 0.3, "decay": 0.1, "smoothing": 0.05}),
     ("extra_trees", {"max_features": 0.8}),
     ("catboost", {"depth": 7, "learning_rate": 0.08, "l2_leaf_reg": 1e-3, "random_strength": 0.5}),
     ("linear", {"C": 10.0, "alpha": 0.5}),
+    ("keras", {"hidden": 256, "layers": 3, "dropout": 0.3}),
     ("xgboost", {"max_depth": 3, "learning_rate": 0.1, "subsample": 0.8}),
     ("lightgbm", {"num_leaves": 120, "learning_rate": 0.03, "min_child_samples": 5, "colsample_bytree": 0.5}),
 ]
@@ -516,6 +559,21 @@ SPACES: dict[str, dict[str, tuple]] = {
         "alpha": (1e-5, 1.0, "log"),
         "step": (3e-4, 1e-2, "log"),
     },
+    "realmlp": {
+        "step": (5e-3, 0.3, "log"),
+        "dropout": (0.0, 0.5, ""),
+        "decay": (1e-3, 0.3, "log"),
+        "smoothing": (0.0, 0.1, ""),
+        "sigma": (0.02, 3.0, "log"),
+        "hidden": (64, 384, "log int"),
+    },
+    "keras": {
+        "hidden": (32, 384, "log int"),
+        "layers": (1, 4, "int"),
+        "dropout": (0.0, 0.5, ""),
+        "decay": (1e-4, 0.3, "log"),
+        "step": (5e-4, 2e-2, "log"),
+    },
 }
 
 
@@ -528,6 +586,8 @@ def space_of(
     space = dict(SPACES.get(name, {}))
     if not classes and name in ("few", "linear"):
         space = {"alpha": (1e-2, 1e4, "log")}
+    if not classes:
+        space.pop("smoothing", None)  # of labels
     for setting, wish in study.modeling.spaces.get(name, {}).items():
         space[setting] = _range(wish)
     return space

@@ -30,9 +30,9 @@ from nbs_lib.models.selection import (
     Fit,
     cross_validate,
     first_score,
-    fit_candidate,
     make_entry,
 )
+from .workers import open_workers
 
 # %% ../../notebooks/models/04b_search.ipynb #50091352
 @dataclass(eq=False)
@@ -389,7 +389,7 @@ class Searcher:
             else [(t["name"], t["params"]) for t in replay]
         )
         self.caps = [None] * len(self.queue) if replay is None else [t.get("caps") for t in replay]
-        self.replay = replay is not None
+        self.replay, self.workers = replay is not None, open_workers(contest)
         self.trials = self.journal.read(contest, {c.name: (c.label, c.rank) for c in candidates})
         if clock.seconds is not None:  # what an interrupted search has used is used
             clock.seconds -= sum(t.seconds for t in self.trials)
@@ -434,14 +434,16 @@ def attempt(
     until = self._until(began, len(self.entries))
 
     def fit(k: int) -> Fit:
-        own = params if caps is None else {**params, "rounds": caps[k]}
-        fits[k] = fit_candidate(contest, candidate, own, k, until(k))
+        own = _capped(params, caps, k)
+        fits[k] = self.workers.fit(candidate, own, k, until(k))
         return fits[k]
 
     low = bar(contest, self.entries, name) if origin == "search" and not self.replay else -np.inf
     hopeless = (lambda score: score < low) if np.isfinite(low) else None
     try:
-        entry = cross_validate(contest, name, candidate.label, candidate.rank, fit, hopeless)
+        entry = cross_validate(
+            contest, name, candidate.label, candidate.rank, fit, hopeless, self.workers.jobs
+        )
     except (ValueError, ArithmeticError, np.linalg.LinAlgError, MemoryError) as e:
         trial.state, trial.reason, entry = "failed", f"{type(e).__name__}: {e}"[:300], None
     except Exception as e:  # the libraries have errors of their own
@@ -467,6 +469,23 @@ def attempt(
     return trial
 
 
+def _capped(params: dict, caps: list[int] | None, k: int) -> dict:
+    "The settings of one fold's fit"
+    return params if caps is None else {**params, "rounds": caps[k]}
+
+
+@patch
+def _ahead(self: Searcher) -> None:
+    "Announce what will be tried in any case"
+    if self.clock.seconds is not None:
+        return
+    folds, first = range(len(self.contest.pairs)), len(self.trials)
+    tried = list(zip(self.queue, self.caps, strict=True))[first : self.most]
+    self.workers.ahead(
+        [(self.candidates[n], _capped(p, caps, k), k) for (n, p), caps in tried for k in folds]
+    )
+
+
 @patch
 def _until(self: Searcher, began: float, done: int) -> object:
     "For each pair, the moment at which its fit has to stop"
@@ -477,8 +496,8 @@ def _until(self: Searcher, began: float, done: int) -> object:
     if not np.isfinite(left):
         return lambda k: None
     share = max(left, 0.3) * (0.3 if done < 4 else 0.5)
-    turns = -(-pairs // self.contest.jobs)
-    return lambda k: began + share * (k // self.contest.jobs + 1) / turns
+    turns = -(-pairs // self.workers.jobs)
+    return lambda k: began + share * (k // self.workers.jobs + 1) / turns
 
 # %% ../../notebooks/models/04b_search.ipynb #e61ac4a8
 def _say_running() -> Path | None:
@@ -499,6 +518,7 @@ def run(
     "Search until the budget is used"
     began, ended, marker = time.perf_counter(), "trials", _say_running()
     try:
+        self._ahead()
         while self.most is None or len(self.trials) < self.most:
             asked = self.next()
             if asked is None:
@@ -519,9 +539,10 @@ def run(
         ended = "by hand"
     finally:
         STOP.clear()
+        self.workers.close()
         if marker:
             marker.unlink(missing_ok=True)
-    return Search(self.trials, ended, time.perf_counter() - began, self.contest.jobs)
+    return Search(self.trials, ended, time.perf_counter() - began, self.workers.jobs)
 
 
 @patch

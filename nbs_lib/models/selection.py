@@ -478,10 +478,11 @@ def cross_validate(
     fit: Callable[[int], Fit],  # which pair -> what its fit showed
     hopeless: Callable[[float], bool]
     | None = None,  # told the mean score of the first folds: whether to give up
+    jobs: int | None = None,  # fits at the same time; those of the contest unless given
 ) -> Entry | None:  # None: given up
     "Fit and score a candidate on every fold"
     every, found = range(len(contest.pairs)), []
-    with quiet_threads(), ThreadPoolExecutor(max(contest.jobs, 1)) as pool:
+    with quiet_threads(), ThreadPoolExecutor(max(jobs or contest.jobs, 1)) as pool:
         try:
             if hopeless and len(every) > FIRST:
                 found = list(pool.map(fit, every[:FIRST]))
