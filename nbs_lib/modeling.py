@@ -6,9 +6,9 @@
 __all__ = ['SHOWING', 'SIZES', 'NOT_COMPARABLE', 'past_search', 'folds_table', 'folds_finding', 'cv_evidence', 'enter_baselines',
            'score_text', 'number', 'baseline_finding', 'read_regression', 'regression_finding', 'regression_figure',
            'show_regression', 'best_so_far', 'search_finding', 'search_figure', 'search_end', 'trials_view',
-           'show_search', 'settings_importance', 'leaderboard', 'board_view', 'leaderboard_figure', 'lead_sentence',
-           'runner_sentence', 'members_table', 'ensemble_finding', 'curve_part', 'strongest', 'whole_size',
-           'learning_curve', 'curve_seconds', 'Verdict', 'curve_verdict', 'curve_figure', 'show_curves',
+           'columns_sentence', 'show_search', 'settings_importance', 'leaderboard', 'board_view', 'leaderboard_figure',
+           'lead_sentence', 'runner_sentence', 'members_table', 'ensemble_finding', 'curve_part', 'strongest',
+           'whole_size', 'learning_curve', 'curve_seconds', 'Verdict', 'curve_verdict', 'curve_figure', 'show_curves',
            'calibration_sentence', 'rule_sentence', 'rule_figure', 'decide', 'learn_ranges', 'ranges_finding',
            'model_finding', 'final_baseline', 'cv_frame']
 
@@ -374,6 +374,29 @@ def trials_view(
     return t[["trial", "candidate", "score", "settings", "seconds"]]
 
 # %% ../notebooks/03_modeling.ipynb #6434bc53
+def columns_sentence(
+    contest: Contest,  # the metric
+    search: Search,  # what was tried
+) -> str:
+    "Whether leaving out columns helped"
+    says, sign = [], contest.metric.sign
+    for name in dict.fromkeys(
+        t.name for t in search.trials if "keep_columns" in t.params and t.state == "complete"
+    ):
+        own = [t for t in search.trials if t.name == name and t.state == "complete"]
+        fewer = max((t for t in own if "keep_columns" in t.params), key=lambda t: sign * t.value)
+        plain = next((t for t in own if not t.params), None)
+        if plain:
+            label, verb = (
+                find_candidate(contest.study, name).label,
+                "helped" if sign * (fewer.value - plain.value) > 0 else "did not help",
+            )
+            says.append(
+                f"{verb} {label} ({number(fewer.value)} with {percent(fewer.params['keep_columns'])} of the columns, {number(plain.value)} with all)"
+            )
+    return f"Leaving out columns {'; it '.join(says)}." if says else ""
+
+# %% ../notebooks/03_modeling.ipynb #cd19b4d0
 def show_search(
     stage: object,  # shows and records
     contest: Contest,  # the metric
@@ -399,6 +422,8 @@ def show_search(
         formats={"score": f".{max(digits, 4)}f", "seconds": ".1f"},
     )
     stage.note(search_end(search, stage.study))
+    if fewer := columns_sentence(contest, search):
+        stage.note(fewer)
     for t in search.trials:
         if t.state == "failed":
             stage.note(f"{find_candidate(stage.study, t.name).label} failed in trial {t.number}: {t.reason}")

@@ -491,6 +491,7 @@ PORTFOLIO: list[tuple[str, dict]] = [
     ("catboost", {"depth": 4, "learning_rate": 0.08, "l2_leaf_reg": 1.0}),
     ("xgboost", {"max_depth": 8, "learning_rate": 0.06, "colsample_bynode": 0.4, "reg_lambda": 5.0}),
     ("kernel", {"width": 2.0, "C": 30.0}),
+    ("kernel", {"keep_columns": 0.3}),
     ("lightgbm", {"num_leaves": 7, "learning_rate": 0.08, "colsample_bytree": 0.4, "reg_lambda": 10.0}),
     ("network", {"hidden": 256, "alpha": 0.03, "step": 1e-3}),
     ("realmlp", {"dropout": 0.3, "decay": 0.1, "smoothing": 0.05}),
@@ -499,6 +500,7 @@ PORTFOLIO: list[tuple[str, dict]] = [
     ("linear", {"C": 10.0, "alpha": 0.5}),
     ("keras", {"hidden": 256, "layers": 3, "dropout": 0.3}),
     ("xgboost", {"max_depth": 3, "learning_rate": 0.1, "subsample": 0.8}),
+    ("lightgbm", {"keep_columns": 0.3}),
     ("lightgbm", {"num_leaves": 120, "learning_rate": 0.03, "min_child_samples": 5, "colsample_bytree": 0.5}),
 ]
 
@@ -506,10 +508,12 @@ PORTFOLIO: list[tuple[str, dict]] = [
 def portfolio(
     candidates: list[Candidate],  # of the study, in order
     classes: int,  # of the target; 0 for numbers
+    columns: int = 0,  # features
 ) -> list[tuple[str, dict]]:  # candidate and settings; {}: the defaults
     "The settings that are tried before any search: everybody's defaults, then good variants"
     names = [c.name for c in candidates]
-    variants = [(n, params) for n, params in PORTFOLIO if n in names]
+    fewer = columns >= 12 and classes <= 40  # leaving out columns is worth a try
+    variants = [(n, p) for n, p in PORTFOLIO if n in names and (fewer or "keep_columns" not in p)]
     unwanted = "alpha" if classes else "C"
     drop = lambda n, p: {k: v for k, v in p.items() if n != "linear" or k != unwanted}
     return [(n, {}) for n in names] + [(n, drop(n, p)) for n, p in variants]

@@ -120,6 +120,8 @@ def _distributions(space: dict[str, tuple]) -> dict:
 
 def _known(contest: Contest, trial: Trial, spread: dict) -> dict | None:
     "All settings of a trial, where they lie within the ranges"
+    if "keep_columns" in trial.params:
+        return None
     estimator = make_estimator(
         trial.name, contest.study, len(contest.frame), len(contest.classes), trial.params
     )
@@ -384,7 +386,7 @@ class Searcher:
         self.rows, self.journal = rows or len(contest.frame), Journal(folder)
         self.spaces = {c.name: space_of(contest.study, c.name, len(contest.classes)) for c in candidates}
         self.queue = (
-            portfolio(candidates, len(contest.classes))
+            portfolio(candidates, len(contest.classes), contest.features.shape[1])
             if replay is None
             else [(t["name"], t["params"]) for t in replay]
         )

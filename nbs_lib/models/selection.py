@@ -210,14 +210,17 @@ def make_model(
     builder: object | None = None,  # makes features of raw rows; only the final model needs it
 ) -> TabularModel:  # not fitted
     "A candidate as a model"
-    cats: list[int] = []
+    params, cats = dict(params or {}), []
+    keep = params.pop("keep_columns", None)
     if candidate.kind == "native":
         first = len(encoder.numbers)
         cats = list(range(first, first + len(encoder.few) + len(encoder.many)))
     estimator = make_estimator(candidate.name, study, rows, len(classes), params, cats)
-    return TabularModel(
+    model = TabularModel(
         model_facts(candidate.name, candidate.label, study, classes), encoder, estimator, builder
     )
+    model.keep = keep if candidate.kind in ("tree", "linear") else None
+    return model
 
 # %% ../../notebooks/models/03_selection.ipynb #81f238dd
 @dataclass
