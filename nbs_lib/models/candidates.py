@@ -238,7 +238,7 @@ CANDIDATES = {
         Candidate("catboost", "CatBoost", 4, "native", 3.0, 40),
         Candidate("hist", "histogram boosting", 4, "tree", 3.0, 30),
         Candidate("network", "neural network", 5, "linear", 3.0, 1000),
-        Candidate("realmlp", "RealMLP", 5, "linear", 15.0, 1000, extra="torch"),
+        Candidate("realmlp", "RealMLP", 5, "linear", 20.0, 1000, extra="torch"),
         Candidate("keras", "Keras network", 5, "linear", 8.0, 1000, extra="keras"),
         Candidate("extra_trees", "extra trees", 5, "tree", 1.0, 200),
         Candidate("forest", "random forest", 5, "tree", 2.0, 200),
@@ -425,7 +425,7 @@ def _network(study: Study, rows: int, classes: int, params: dict) -> object:
 
 def _deep(make: type, most: int, study: Study, rows: int, classes: int, params: dict) -> object:
     "A network of an extra"
-    epochs = params.get("epochs", int(np.clip(1_500_000 / max(rows, 1), 20, most)))
+    epochs = params.get("epochs", int(np.clip(600_000 / max(rows, 1), 15, most)))
     common = {"classes": classes, "absolute": study.metric in ABSOLUTE, "seed": study.seed}
     return make(**{**common, "epochs": epochs, "rounds": epochs, **params})
 
