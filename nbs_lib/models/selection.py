@@ -330,7 +330,7 @@ def encoded(
         return Encoded(encoder, np.zeros((len(train), 0)), np.zeros((len(val), 0)))
     found = Encoded(encoder, encode_training(encoder, X, y), encoder.transform(self.features.iloc[val]))
     size = lambda e: e.train.nbytes + e.val.nbytes
-    if sum(map(size, self.kept.values())) + size(found) < KEPT:
+    if sum(map(size, list(self.kept.values()))) + size(found) < KEPT:  # other threads add to it
         self.kept[k, kind] = found
     return found
 
