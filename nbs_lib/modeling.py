@@ -301,7 +301,7 @@ def search_finding(
     start = metric.sign * (metric.sign * first["score"]).max() if len(first) else found["score"].iloc[0]
     leader = found.iloc[(metric.sign * found["score"]).argmax()]
     label = find_candidate(contest.study, leader["candidate"]).label
-    n = plural(len(search.trials), "trial")
+    n = plural(search.tried, "trial")
     gain = metric.sign * (leader["score"] - start)
     if leader["settings"] == "defaults" or not gain > 0:
         return f"Of {n}, the defaults of {label} did best: {score_text(metric, leader['score'])}."
@@ -338,7 +338,7 @@ def search_end(
     study: object,  # its budget
 ) -> str:
     "How the search ended, in one or two sentences"
-    n = plural(len(search.trials), "trial")
+    n = plural(search.tried, "trial")
     if search.ended == "by hand":
         return f"The search was ended by hand after {n}; the best so far was taken."
     if study.modeling.replay:

@@ -82,15 +82,7 @@ def seeds_for(
     study: Study,  # its seed is the first
 ) -> list[int]:
     "The seeds of a member's fits"
-    n = (
-        1
-        if name not in RANDOM or name in ("forest", "extra_trees")
-        else 4
-        if rows < 2000
-        else 2
-        if rows < 10_000
-        else 1
-    )
+    n = 1 if name not in RANDOM or name in ("forest", "extra_trees") else 2 if rows < 3000 else 1
     return [study.seed + 1000 * i for i in range(n)]
 
 # %% ../../notebooks/models/06_best.ipynb #3def8b79

@@ -106,7 +106,7 @@ def greedy(
 
 # %% ../../notebooks/models/04a_ensemble.ipynb #8959c6c5
 MOST = 20  # models that are considered
-MEMBERS = 6  # models that are kept
+MEMBERS = 5  # models that are kept
 ROWS = 12_000  # rows by which shares are chosen
 CELLS = 60_000_000  # numbers that are held at once
 
@@ -140,7 +140,7 @@ def shortlist(
 def _kept(shares: np.ndarray, members: int) -> np.ndarray:
     "The larger shares, adding up to 1"
     order = np.argsort(-shares, kind="stable")
-    shares = np.where(np.isin(np.arange(len(shares)), order[:members]) & (shares >= 0.02), shares, 0.0)
+    shares = np.where(np.isin(np.arange(len(shares)), order[:members]) & (shares >= 0.04), shares, 0.0)
     return shares / shares.sum()
 
 

@@ -717,6 +717,26 @@ def _keys(self: FeatureBuilder, spec: dict, X: pd.DataFrame, cache: dict) -> dic
     return cache[by]
 
 # %% ../../notebooks/models/00_features.ipynb #74058dab
+def _at_once(features: list[dict], X: pd.DataFrame) -> dict[str, np.ndarray]:
+    "The features that are plain numbers, or say which of these are missing, by name"
+    kinds = dict(zip(X.columns, X.dtypes, strict=True))
+    plain = lambda c: isinstance(kinds[c], np.dtype) and kinds[c].kind in "fiu"
+    raw = [
+        s
+        for s in features
+        if s["how"] == "raw" and s["type"] in ("number", "yes/no") and plain(s["sources"][0])
+    ]
+    gaps = [s for s in features if s["how"] == "missing" and s["of"] == "number" and plain(s["sources"][0])]
+    sources = list(dict.fromkeys(s["sources"][0] for s in raw + gaps))
+    if len(sources) < 2:
+        return {}
+    values = X[sources].to_numpy(dtype=float)
+    values = np.where(np.isfinite(values), values, np.nan)
+    at = {c: i for i, c in enumerate(sources)}
+    found = {s["name"]: values[:, at[s["sources"][0]]] for s in raw}
+    return found | {s["name"]: np.isnan(values[:, at[s["sources"][0]]]).astype(float) for s in gaps}
+
+# %% ../../notebooks/models/00_features.ipynb #3e645706
 @patch
 def _look_back(self: FeatureBuilder, spec: dict, X: pd.DataFrame, cache: dict, alone: bool) -> np.ndarray:
     "One history feature"
@@ -739,10 +759,12 @@ def _look_back(self: FeatureBuilder, spec: dict, X: pd.DataFrame, cache: dict, a
 def _features(self: FeatureBuilder, X: pd.DataFrame, history: dict, alone: bool = False) -> pd.DataFrame:
     self._check_columns(X)
     cache: dict = {}
-    columns = {
-        s["name"]: self._look_back(s, X, cache, alone) if s["how"] == "history" else compute(s, X)
-        for s in self.plan["features"]
-    }
+    columns = _at_once(self.plan["features"], X)
+    for s in self.plan["features"]:
+        if s["name"] not in columns:
+            past = s["how"] == "history"
+            columns[s["name"]] = self._look_back(s, X, cache, alone) if past else compute(s, X)
+    columns = {s["name"]: columns[s["name"]] for s in self.plan["features"]}
     return pd.DataFrame(columns, index=X.index)
 
 # %% ../../notebooks/models/00_features.ipynb #aad8e3a7

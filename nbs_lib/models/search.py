@@ -65,6 +65,11 @@ class Search:
         "The complete trials, in order"
         return [t.entry for t in self.trials if t.entry is not None]
 
+    @property
+    def tried(self) -> int:
+        "How many trials were begun; what the clock skipped is none"
+        return sum(t.state != "skipped" for t in self.trials)
+
     def table(self) -> pd.DataFrame:
         "One row for each trial"
         rows = []
