@@ -428,7 +428,12 @@ def show_search(
         if t.state == "failed":
             stage.note(f"{find_candidate(stage.study, t.name).label} failed in trial {t.number}: {t.reason}")
     n = int((~states.index.isin(["skipped", "failed"]) * states).sum())
-    how = "portfolio of defaults, then a seeded search (tree-structured Parzen estimator)"
+    searched = sum(t.origin == "search" for t in search.trials)
+    how = "a portfolio of defaults and variants"
+    if again := stage.study.modeling.replay:
+        how = f"the trials of {again}, repeated"
+    elif searched:
+        how += f", then {plural(searched, 'trial')} of a seeded search (tree-structured Parzen estimator)"
     stage.check(
         "TUNED", n >= 5, f"{plural(n, 'setting')} compared: {how}; ended by: {search.ended}.", value=n
     )

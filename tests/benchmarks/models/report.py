@@ -210,7 +210,8 @@ INTRODUCTION = """# Models
 How good are the models that nbs finds, against other systems that look for models? Each system gets the same training
 part of each table (four fifths; by time where there is an order in time), the same seconds and the same cores, and is
 told the metric. It is judged on the other fifth. Importing a system is not counted. A system that fails, or takes more
-than three times the budget, is last on that table.
+than three times the budget, is last on that table. Where a table is split by time, nbs and FLAML are told the column of
+time; the others have no place for it.
 
 Tables marked *tune* may be looked at while nbs is tuned; tables marked *judge* are only judged on. Believe those.
 
