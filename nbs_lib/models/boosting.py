@@ -29,20 +29,28 @@ class Watch:
         self,
         patience: int,  # rounds without an improvement
         until: float | None = None,  # moment of `time.perf_counter` at which the time is up
+        most: int | None = None,  # rounds after which it ends in any case
     ):
-        self.patience, self.until = patience, until
+        self.patience, self.until, self.most = patience, until, most
         self.best, self.round, self.cut = np.inf, 0, False
+
+    @property
+    def idle(self) -> bool:
+        "Whether there is nothing to watch where no rows are kept aside"
+        return self.until is None and self.most is None
 
     def enough(
         self,
         round: int,  # the one just finished, from 0
-        loss: float,  # on the rows kept aside
+        loss: float | None = None,  # on the rows kept aside, if any
     ) -> bool:
         "Whether to stop after this round"
-        if loss < self.best:
+        if loss is None:
+            self.round = round
+        elif loss < self.best:
             self.best, self.round = loss, round
         self.cut = STOP.is_set() or (self.until is not None and time.perf_counter() > self.until)
-        return self.cut or round - self.round >= self.patience
+        return self.cut or round + 1 == self.most or round - self.round >= self.patience
 
 
 def patience(
@@ -61,17 +69,17 @@ def _lightgbm(
 
     quiet = {"verbosity": -1, "deterministic": True, "force_row_wise": True}
     data = lightgbm.Dataset(X, y, params=quiet | params, free_raw_data=True)
-    if aside is None:
+    if aside is None and watch.idle:
         return lightgbm.train(quiet | params, data, rounds)
 
     def after(env: object) -> None:
-        found = env.evaluation_result_list[0]
-        if watch.enough(env.iteration, found[2]) or env.iteration + 1 == env.end_iteration:
-            raise EarlyStopException(watch.round, [found])
+        found = env.evaluation_result_list or []
+        enough = watch.enough(env.iteration, found[0][2] if found else None)
+        if enough or (found and env.iteration + 1 == env.end_iteration):
+            raise EarlyStopException(watch.round, found)
 
-    return lightgbm.train(
-        quiet | params, data, rounds, valid_sets=[data.create_valid(*aside)], callbacks=[after]
-    )
+    held = [data.create_valid(*aside)] if aside else None
+    return lightgbm.train(quiet | params, data, rounds, valid_sets=held, callbacks=[after])
 
 # %% ../../notebooks/models/00a_boosting.ipynb #da88982d
 def _xgboost(
@@ -82,12 +90,12 @@ def _xgboost(
 
     class After(xgboost.callback.TrainingCallback):
         def after_iteration(self, model: object, epoch: int, evals_log: dict) -> bool:
-            return watch.enough(epoch, next(iter(evals_log["aside"].values()))[-1])
+            return watch.enough(epoch, next(iter(evals_log["aside"].values()))[-1] if evals_log else None)
 
     params = {"verbosity": 0, "tree_method": "hist"} | params
     data = xgboost.QuantileDMatrix(X, y, max_bin=params.get("max_bin", 256), nthread=params["nthread"])
     if aside is None:
-        return xgboost.train(params, data, rounds)
+        return xgboost.train(params, data, rounds, callbacks=None if watch.idle else [After()])
     held = xgboost.QuantileDMatrix(*aside, ref=data, nthread=params["nthread"])
     found = xgboost.train(
         params, data, rounds, evals=[(held, "aside")], callbacks=[After()], verbose_eval=False
@@ -121,14 +129,14 @@ def _catboost(
 
     class After:
         def after_iteration(self, info: object) -> bool:
-            loss = next(iter(info.metrics["validation"].values()))[-1]
+            loss = next(iter(info.metrics["validation"].values()))[-1] if aside else None
             return not watch.enough(info.iteration - 1, loss)
 
     # a penalty on the model's size would make the first trees depend on the limit of rounds
     quiet = {"verbose": False, "allow_writing_files": False, "iterations": rounds, "model_size_reg": 0.0}
     model = CatBoost(quiet | params)
     if aside is None:
-        model.fit(_pool(X, cats, y))
+        model.fit(_pool(X, cats, y), callbacks=None if watch.idle else [After()])
     else:
         held = _pool(aside[0], cats, aside[1])
         model.fit(_pool(X, cats, y), eval_set=held, callbacks=[After()], use_best_model=True)
@@ -182,9 +190,13 @@ class Boosted(BaseEstimator):
         self,
         X: np.ndarray,  # encoded features
         y: np.ndarray,  # numbers or class codes
+        until: float | None = None,  # moment at which the time is up
+        most: int | None = None,  # rounds after which an earlier fit was ended by its clock
     ) -> "Boosted":
-        "Fit all rounds"
-        self.model_, self.rounds_ = self._train(X, y, None, Watch(1)), self.rounds
+        "Fit all rounds, or as many as the time allows"
+        watch = Watch(1, until, most)
+        self.model_ = self._train(X, y, None, watch)
+        self.rounds_, self.cut_ = self.rounds if watch.idle else watch.round + 1, watch.cut
         return self
 
     def fit_stopping(

@@ -20,8 +20,10 @@ from scipy import sparse
 from ..core.costs import expected_costs, levelled
 from ..core.settings import NbsError, relative
 from ..core.study import OWN_ESTIMATORS
-from .boosting import BoostedClasses, BoostedNumbers
+from .boosting import Boosted, BoostedClasses, BoostedNumbers
+from .features import Columns, Part
 from .ranges import apply_ranges
+from .smooth import probabilities_of, row_times
 from ..tasks.metrics import default_positive
 
 # %% ../../notebooks/models/02_bundle.ipynb #74c56836
@@ -48,10 +50,9 @@ def answer(
         weighted = probabilities * (1.0 if weights is None else np.asarray(weights))
         best = weighted >= weighted.max(axis=1, keepdims=True) * (1 - 1e-9)
         chosen = np.where(best, probabilities, -1.0).argmax(axis=1)  # of equals the most frequent
-    labels = np.asarray(classes, object)[chosen] if len(index) else np.array([], object)
-    frame = pd.DataFrame(probabilities, index=index, columns=[f"p_{c}" for c in classes])
-    frame.insert(0, "prediction", pd.Series(labels, index=index, dtype="str"))
-    return frame
+    labels = pd.array([classes[c] for c in chosen], dtype="str")
+    columns = {f"p_{c}": probabilities[:, i] for i, c in enumerate(classes)}
+    return pd.DataFrame({"prediction": labels, **columns}, index=index)
 
 # %% ../../notebooks/models/02_bundle.ipynb #dacb24ff
 SMOOTH = 20.0  # rows
@@ -203,6 +204,14 @@ def features_of(
 
 
 @patch
+def _columns_of(self: TabularModel, frame: pd.DataFrame) -> Columns:
+    "The features of raw rows, in the quickest form"
+    if hasattr(self.features, "columns_of"):
+        return self.features.columns_of(frame)
+    return Columns.of(self.features_of(frame))
+
+
+@patch
 def _codes(self: TabularModel, y: pd.Series) -> np.ndarray:
     "Labels as positions in the sorted classes"
     codes = pd.Index(self.classes).get_indexer(y.astype(str))
@@ -223,7 +232,7 @@ def _matrix(encoded: object, estimator: object) -> object:
 
 # %% ../../notebooks/models/02_bundle.ipynb #a8d95f3b
 def _fit_estimator(
-    estimator: object, X: object, y: np.ndarray, inner: tuple | None, until: float | None = None
+    estimator: object, X: object, y: np.ndarray, inner: tuple | None, until: float | None, most: int | None
 ) -> None:
     "Fit, stopping early by rows of its own where the estimator can"
     if hasattr(estimator, "fit_stopping") and inner is not None:
@@ -234,7 +243,7 @@ def _fit_estimator(
         if len(learn) and len(stop):
             estimator.fit_stopping(X, y, learn, stop, until)
             return
-    estimator.fit(X, y)
+    estimator.fit(X, y, *((until, most) if isinstance(estimator, Boosted) else ()))
     if hasattr(estimator, "estimators_"):
         estimator.n_jobs = 1  # two threads would add up a forest's trees in either order
 
@@ -276,6 +285,7 @@ def fit_encoded(
     y: np.ndarray,  # numbers, or positions in the classes
     inner: tuple[np.ndarray, np.ndarray] | None = None,  # positions to train on and to stop early by
     until: float | None = None,  # moment at which an estimator that can stop has to
+    most: int | None = None,  # rounds at which an earlier fit of all these rows was stopped
 ) -> TabularModel:
     "Fit the estimator alone, on rows that its encoder was fitted on"
     self.present = np.unique(y) if self.classes else None
@@ -285,7 +295,7 @@ def fit_encoded(
     if self.keep:
         self.kept = most_useful(encoded, y, self.keep)
         encoded = encoded[:, self.kept]
-    _fit_estimator(self.estimator, encoded, y, inner, until)
+    _fit_estimator(self.estimator, encoded, y, inner, until, most)
     return self
 
 # %% ../../notebooks/models/02_bundle.ipynb #790f3ed2
@@ -298,6 +308,12 @@ def _said(estimator: object, encoded: np.ndarray, classes: bool) -> np.ndarray:
             total = total + found.reshape(len(X), -1)
         total = total / len(estimator.estimators_)
         return total if classes else total[:, 0]
+    if (
+        type(estimator).__name__ in ("LogisticRegression", "Ridge")
+        and len(np.atleast_2d(estimator.coef_)) < 30
+    ):
+        scores = row_times(encoded, np.atleast_2d(estimator.coef_).T) + estimator.intercept_
+        return probabilities_of(scores) if classes else scores[:, 0]
     ask = estimator.predict_proba if classes else estimator.predict
     return ask(_matrix(encoded, estimator))
 
@@ -324,11 +340,17 @@ def outputs_of(
 @patch
 def outputs(
     self: TabularModel,
-    X: pd.DataFrame,  # features
+    X: pd.DataFrame | Columns,  # features
 ) -> np.ndarray:  # n × classes, or n × 1
     "What the estimator says of features, before calibration"
     alone = self.classes and len(self.present) < 2
-    return self.outputs_of(np.zeros((len(X), 0)) if alone or not len(X) else self.encoder.transform(X))
+    X = Columns.of(X)
+    return self.outputs_of(np.zeros((X.rows, 0)) if alone or not X.rows else _encoded(self.encoder, X))
+
+
+def _encoded(encoder: object, X: Columns) -> np.ndarray:
+    "Features as numbers"
+    return encoder.transform(X if isinstance(encoder, Part) else X.frame())
 
 # %% ../../notebooks/models/02_bundle.ipynb #62bc7c51
 class Ensemble(TabularModel):
@@ -350,15 +372,15 @@ class Ensemble(TabularModel):
 
     def outputs(
         self,
-        X: pd.DataFrame,  # features
+        X: pd.DataFrame | Columns,  # features
     ) -> np.ndarray:  # n × classes, or n × 1
         "The weighted mean of the members' outputs, before calibration"
-        encoded: dict[int, np.ndarray] = {}
-        total = np.zeros((len(X), max(len(self.classes), 1)))
+        X, encoded = Columns.of(X), {}
+        total = np.zeros((X.rows, max(len(self.classes), 1)))
         for member, share in zip(self.members, self.shares, strict=True):
             key = id(member.encoder)
-            if key not in encoded and len(X):
-                encoded[key] = member.encoder.transform(X)
+            if key not in encoded and X.rows:
+                encoded[key] = _encoded(member.encoder, X)
             total += share * member.outputs_of(encoded.get(key, np.zeros((0, 0))))
         return total
 
@@ -386,7 +408,7 @@ def predict(
     features: pd.DataFrame | None = None,  # their features where they are at hand already
 ) -> pd.DataFrame:  # predictions, same index
     "Predict raw rows"
-    found = self.outputs(self.features_of(frame) if features is None else features)
+    found = self.outputs(self._columns_of(frame) if features is None else Columns.of(features))
     if not self.classes:
         return pd.DataFrame({"prediction": found[:, 0]}, index=frame.index)
     found = calibrate(found, self.calibration)

@@ -14,7 +14,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from .boosting import Watch
-from .smooth import Network, _Smooth, _times
+from .smooth import Network, _Smooth, row_times
 
 # %% ../../notebooks/models/00c_networks.ipynb #89d135dc
 def pace(
@@ -295,7 +295,7 @@ def _scores(self: RealMLP, X: np.ndarray) -> np.ndarray:
         found += bent[:, :, None] * w2[:, i]
     h, bend = np.hstack([found.reshape(len(Z), -1), Z]), _selu if self.classes else _mish
     for i, (weight, base) in enumerate(zip(self.weights_, self.bases_, strict=True)):
-        h = _times(h, weight) + base
+        h = row_times(h, weight) + base
         if i < self.layers:
             h = h + (bend(h) - h) * self.bends_[i]
     return self._within(h)

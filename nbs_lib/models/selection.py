@@ -248,6 +248,7 @@ class Contest:
     codes: np.ndarray  # the target: numbers, or positions in the classes
     jobs: int = 1  # fits at the same time
     kept: dict = field(default_factory=dict, repr=False)  # encoded folds
+    pace: dict = field(default_factory=dict, repr=False)  # seconds to encode a training row, by kind
 
     @property
     def metric(self) -> Metric:
@@ -328,7 +329,10 @@ def encoded(
     encoder, y = new_encoder(kind, self.study, X, self.classes), self.codes[train]
     if self.classes and y.min() == y.max():
         return Encoded(encoder, np.zeros((len(train), 0)), np.zeros((len(val), 0)))
-    found = Encoded(encoder, encode_training(encoder, X, y), encoder.transform(self.features.iloc[val]))
+    began = time.perf_counter()
+    encoded = encode_training(encoder, X, y)
+    self.pace[kind] = (time.perf_counter() - began) / len(X)
+    found = Encoded(encoder, encoded, encoder.transform(self.features.iloc[val]))
     size = lambda e: e.train.nbytes + e.val.nbytes
     if sum(map(size, list(self.kept.values()))) + size(found) < KEPT:  # other threads add to it
         self.kept[k, kind] = found

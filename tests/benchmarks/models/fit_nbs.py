@@ -29,8 +29,7 @@ def fit(job: dict, train: pd.DataFrame) -> Callable:
         answer = model.predict(rows)
         if study.task == "regression":
             return answer["prediction"]
-        shares = answer.filter(regex="^p_")
-        return shares.rename(columns=lambda name: name.removeprefix("p_"))
+        return answer.drop(columns="prediction").set_axis(model.classes, axis=1)
 
     return predict
 
