@@ -374,10 +374,22 @@ def open_report(name: _Name, version: _Version = None):
 _asked = 0  # how often this process was asked to stop
 
 
+def _marks() -> list[Path]:
+    "What the kernels of this process leave while they search; the name ends with the kernel's number"
+    return sorted((project_root() / ".nbs" / "search").glob(f"running-{os.getpid()}-*"))
+
+
+def _forget_marks() -> None:
+    "Remove those of a process that had the same number and was killed"
+    with contextlib.suppress(NbsError):
+        for marker in _marks():
+            marker.unlink(missing_ok=True)
+
+
 def _end_searches() -> int:
     "Interrupt the searches that this process's kernels are at; how many there were"
     n = 0
-    for marker in sorted((project_root() / ".nbs" / "search").glob(f"running-{os.getpid()}-*")):
+    for marker in _marks():
         marker.unlink(missing_ok=True)  # a second interrupt is for the run
         with contextlib.suppress(ProcessLookupError, ValueError):
             os.kill(int(marker.name.rsplit("-", 1)[1]), signal.SIGINT)
@@ -407,6 +419,7 @@ _INTERRUPTED = "interrupted: what was under way wrote no version; the next run (
 
 def main() -> None:
     "What `nbs` does, and how it ends"
+    _forget_marks()
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:  # as in a job that a script put into the background
             signal.signal(number, _stop_asked)

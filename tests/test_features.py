@@ -354,6 +354,19 @@ def test_encoder_takes_what_it_never_saw(kind, task):
     assert encoder.transform(builder.transform(frame.iloc[:0])).shape == (0, width)
 
 
+@pytest.mark.parametrize("rows", [1, 64, 65, 200])
+def test_features_without_a_frame_are_the_same(rows):
+    frame, kinds = mixed()
+    builder = FeatureBuilder(plan_features(study_of(), kinds, frame))
+    features = builder.fit_transform(frame)
+    columns = builder.columns_of(frame.tail(rows))
+    for kind in ("tree", "linear", "native"):
+        encoder = make_encoder(kind, features, "binary").fit(features, frame["y"])
+        framed = encoder.transform(builder.transform(frame.tail(rows)))
+        np.testing.assert_array_equal(encoder.transform(columns), framed)
+        np.testing.assert_array_equal(framed, encoder.transform(features)[-rows:])
+
+
 def test_target_means_do_not_leak_a_rows_own_target():
     "On pure noise with a category for every other row, cross-fitted means say nothing about the target"
     rng = np.random.default_rng(0)

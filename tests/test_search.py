@@ -16,11 +16,11 @@ from test_models import FEATURES, make, weather
 
 from nbs_lib.core.settings import NbsError
 from nbs_lib.core.splits import folds
-from nbs_lib.models.best import find_best, follow, plain_recipe, read_past, settle_choice
+from nbs_lib.models.best import find_best, follow, make_recipe, plain_recipe, read_past, settle_choice
 from nbs_lib.models.bundle import Ensemble, load_model, save_model
 from nbs_lib.models.candidates import CANDIDATES, choose_candidates
 from nbs_lib.models.ensemble import blend, greedy, loss_for
-from nbs_lib.models.search import Clock, Searcher
+from nbs_lib.models.search import Clock, Searcher, makespan
 from nbs_lib.models.selection import open_contest
 
 TASKS = ("binary", "multiclass", "regression")
@@ -222,6 +222,57 @@ def test_an_interrupt_ends_the_search_and_not_the_run(tmp_path):
     assert "ending the search with the best so far" in said
     assert "The search was ended by hand" in (root / "reports/wine/v001/03_modeling.html").read_text()
     assert not list((root / ".nbs/search").iterdir()), "what a search kept is gone once its result is stored"
+
+
+def test_marks_of_a_killed_process_of_the_same_number_are_removed(project):
+    "Else its first interrupt would go to whatever process has the kernel's number by now"
+    script = f"mkdir -p .nbs/search; touch .nbs/search/running-$$-1; exec {BIN / 'nbs'} check nothing"
+    done = subprocess.run(
+        ["sh", "-c", script], cwd=project, env=environment(project), capture_output=True, text=True
+    )
+    assert done.returncode == 2, done.stderr
+    assert not list((project / ".nbs/search").glob("running-*"))
+
+
+def test_what_the_clock_ended_in_the_final_fit_is_repeated_from_the_recipe(tmp_path):
+    frame = weather("binary", 600)
+    study = make("binary")
+    contest = open_contest(frame, frame[FEATURES], study)
+    part = lambda name, rounds, share, seeds: {
+        "name": name, "params": {"rounds": rounds}, "share": share, "seeds": seeds, "seconds": 1.0,
+    }  # fmt: skip
+    members = [part("lightgbm", 100_000, 0.4, [0, 1000]), part("xgboost", 100_000, 0.3, [0])]
+    members += [part("catboost", 100_000, 0.2, [0]), {**part("linear", 0, 0.1, [0]), "params": {}}]
+    recipe = plain_recipe({"name": "ensemble", "label": "ensemble", "members": members})
+    took = time.perf_counter()
+    fit = lambda recipe, jobs, *left: follow(
+        recipe, study, contest.classes, frame, frame[FEATURES], None, jobs, *left
+    )
+    model = fit(recipe, 2, 2.0)
+    assert time.perf_counter() - took < 10
+    assert recipe.members, "what was ended far too early is left out unless everything was"
+    assert abs(sum(m.share for m in recipe.members) - 1) < 1e-9 and recipe.notes
+    save_model(model, tmp_path / "a.skops")
+    save_model(fit(plain_recipe(recipe.plain()), 1), tmp_path / "b.skops")
+    assert (tmp_path / "a.skops").read_bytes() == (tmp_path / "b.skops").read_bytes()
+
+
+@pytest.mark.parametrize("left", [0.0, 3.0, 30.0, 1e6])
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_the_recipe_fits_into_the_time(left, jobs):
+    study, frame, contest, found = search("binary", 8, 400)
+    contest.jobs = jobs
+    choice, made = settle_choice(contest, found.entries)
+    choice.chosen = made.entry
+    for e in found.entries:
+        e.fit_seconds = {"few": 0.1, "linear": 2.0, "lightgbm": 9.0, "kernel": 5.0}[e.name]
+    recipe = make_recipe(contest, choice, made, len(frame), left)
+    takes = makespan([m.seconds for m in recipe.members for _ in m.seeds], jobs)
+    slowest = max(m.seconds for m in recipe.members)
+    assert takes <= max(left, 9.0 if len(recipe.members) == 1 else 0.0, 0.1) + slowest * (left == 0)
+    assert abs(sum(m.share for m in recipe.members) - 1) < 1e-9
+    if left == 1e6:
+        assert len(recipe.members) == len(made.members) and not recipe.notes
 
 
 def test_every_default_candidate_is_known():
