@@ -21,6 +21,7 @@ import time
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from sklearn.metrics import log_loss, mean_squared_error, roc_auc_score
 from sklearn.model_selection import train_test_split
@@ -67,10 +68,13 @@ def version_of(
     system: str,  # as in SYSTEMS
     preset: str,  # or nothing
 ) -> str:  # part of the key of a result
-    "The version and preset; for nbs a hash of its sources"
+    "The version and preset; for nbs a hash of the sources that make its models"
     if system == "nbs":
         digest = hashlib.sha256()
-        for path in sorted((ROOT / "nbs_lib").rglob("*.py")):
+        made_by = [
+            path for part in ("core", "models", "tasks") for path in (ROOT / "nbs_lib" / part).glob("*.py")
+        ]
+        for path in sorted(made_by):
             digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
         return f"{project['version']} {digest.hexdigest()[:8]}"
@@ -120,6 +124,20 @@ def score(
     shares = answer.reindex(columns=sorted({*classes, *answer.columns}), fill_value=0.0).clip(1e-15, 1)
     shares = shares.div(shares.sum(axis=1), axis=0)
     return float(log_loss(truth, shares, labels=list(shares.columns)))
+
+
+def spread(
+    task: str,  # binary, multiclass or regression
+    truth: pd.Series,  # of the test part
+    answer: pd.DataFrame,  # as `score` takes it
+) -> float:  # in the unit of the score
+    "The standard error of a score, by 200 resamples of the test rows"
+    rng, found = np.random.default_rng(0), []
+    for _ in range(200):
+        at = rng.integers(0, len(truth), len(truth))
+        if task == "regression" or truth.iloc[at].nunique() > 1:
+            found.append(score(task, truth.iloc[at], answer.iloc[at].reset_index(drop=True)))
+    return float(np.std(found))
 
 
 def call(
@@ -190,7 +208,12 @@ def measure(
         record = call(system, job, folder)
         if "error" not in record:
             try:
-                result["score"] = score(table.task, truth, pd.read_parquet(job["predictions"]))
+                answer = pd.read_parquet(job["predictions"])
+                result["score"] = score(table.task, truth, answer)
+                if "promised" in record:
+                    result |= {k: v for k, v in record.items() if k.startswith("promised")}
+                    result["by_time"] = bool(table.time)
+                    result["score_error"] = spread(table.task, truth, answer)
             except (KeyError, ValueError, OSError) as e:
                 record["error"] = f"{type(e).__name__}: {e}"[:300]
     for what in ("fit_seconds", "predict_one_ms", "predict_10k_s", "memory_mb"):

@@ -75,7 +75,8 @@ def run(
 ) -> None:
     """Do the job that the command line names.
 
-    The function returned by `fit` gives probabilities with a column for each class, or an array of numbers.
+    The function returned by `fit` gives probabilities with a column for each class, or an array of numbers. It may
+    leave a function in the job, `more`, that tells more for the record once everything is measured.
     """
     job = json.loads(Path(sys.argv[1]).read_text())
     train, test = pd.read_parquet(job["train"]), pd.read_parquet(job["test"])
@@ -89,4 +90,5 @@ def run(
     record["predict_one_ms"] = one_row_ms(predict, test, job["seed"])
     record["predict_10k_s"] = many_rows_s(predict, test)
     record["memory_mb"] = peak_mb()
+    record |= job.get("more", dict)()
     Path(job["record"]).write_text(json.dumps(record))

@@ -158,6 +158,52 @@ def ratio(runs: list[dict], system: str, what: str) -> str:
     return f"{median(found):.3g}" if found else ""
 
 
+def kept_promises(
+    cells: dict,  # (table, seed) to system to result
+    order: list[str],  # of the tables
+) -> str:  # Markdown; empty where nothing was promised
+    "nbs: the score of cross-validation beside the one on the test part"
+    rows, apart = [], []
+    for (table, seed), by in sorted(cells.items(), key=lambda c: (order.index(c[0][0]), c[0][1])):
+        r = by.get("nbs", {})
+        if r.get("promised") is None or r["score"] is None:
+            continue
+        error = math.hypot((r["promised_high"] - r["promised_low"]) / 3.92, r["score_error"])
+        worse = (r["score"] - r["promised"]) * (1 if LOWER[r["metric"]] else -1) / error
+        timed = r["by_time"]
+        if not timed:
+            apart.append(worse)
+        said = f"{digits(r['promised'])} ({digits(r['promised_low'])} to {digits(r['promised_high'])})"
+        rows.append(
+            [
+                table,
+                NAMES[r["metric"]],
+                seed,
+                said,
+                digits(r["score"]),
+                f"{worse:+.1f}",
+                "yes" if timed else "",
+            ]
+        )
+    if not apart:
+        return ""
+    inside = sum(abs(w) <= 1.96 for w in apart)
+    head = [
+        "table",
+        "metric",
+        "seed",
+        "promised (95 % interval)",
+        "held",
+        "worse by, standard errors",
+        "by time",
+    ]
+    lead = f"""The last column but one says by how many standard errors of both together the test part turned out worse than
+cross-validation had promised. Where rows are dealt by chance it should lie within 1.96 nineteen times out of twenty, and be
+0 on average: it does {inside} times out of {len(apart)}, and is {mean(apart):+.2f} on average. Where the test part is
+later than the rest, the world may have changed in between; these do not count."""
+    return lead + "\n\n" + grid(head, rows)
+
+
 def best_first(
     results: list[dict],  # of one budget and number of cores
     order: list[str],  # of the tables
@@ -196,6 +242,8 @@ def markdown(
             parts += ["### Wins of nbs", win_rates(cells, systems[1:])]
         parts += ["### Scores", "ROC-AUC: more is better; log loss and RMSE: less is."]
         parts += [scores(cells, systems, order), "### What it costs", costs(cells, systems, budget)]
+        if promises := kept_promises(cells, order):
+            parts += ["### What cross-validation promised", promises]
         failed = [f"- {s} on {table}, seed {seed}: {by[s]['error']}" for (table, seed), by in cells.items()
                   for s in systems if s in by and by[s]["error"]]  # fmt: skip
         parts += ["Failures:", "\n".join(failed)] if failed else []
