@@ -381,7 +381,7 @@ def _marks() -> list[Path]:
 
 def _forget_marks() -> None:
     "Remove those of a process that had the same number and was killed"
-    with contextlib.suppress(NbsError):
+    with contextlib.suppress(NbsError, OSError):
         for marker in _marks():
             marker.unlink(missing_ok=True)
 

@@ -234,27 +234,45 @@ def test_marks_of_a_killed_process_of_the_same_number_are_removed(project):
     assert not list((project / ".nbs/search").glob("running-*"))
 
 
-def test_what_the_clock_ended_in_the_final_fit_is_repeated_from_the_recipe(tmp_path):
-    frame = weather("binary", 600)
-    study = make("binary")
-    contest = open_contest(frame, frame[FEATURES], study)
-    part = lambda name, rounds, share, seeds: {
-        "name": name, "params": {"rounds": rounds}, "share": share, "seeds": seeds, "seconds": 1.0,
-    }  # fmt: skip
-    members = [part("lightgbm", 100_000, 0.4, [0, 1000]), part("xgboost", 100_000, 0.3, [0])]
-    members += [part("catboost", 100_000, 0.2, [0]), {**part("linear", 0, 0.1, [0]), "params": {}}]
+def followed(tmp_path, study, frame, members: list[dict], left: float):
+    "A recipe followed against the clock, and again from what it says then: the recipe, and whether the files are equal"
     recipe = plain_recipe({"name": "ensemble", "label": "ensemble", "members": members})
-    took = time.perf_counter()
+    classes = sorted(frame[study.target].unique()) if study.task != "regression" else []
     fit = lambda recipe, jobs, *left: follow(
-        recipe, study, contest.classes, frame, frame[FEATURES], None, jobs, *left
+        recipe, study, classes, frame, frame[FEATURES], None, jobs, *left
     )
-    model = fit(recipe, 2, 2.0)
-    assert time.perf_counter() - took < 10
-    assert recipe.members, "what was ended far too early is left out unless everything was"
-    assert abs(sum(m.share for m in recipe.members) - 1) < 1e-9 and recipe.notes
-    save_model(model, tmp_path / "a.skops")
+    save_model(fit(recipe, 2, left), tmp_path / "a.skops")
     save_model(fit(plain_recipe(recipe.plain()), 1), tmp_path / "b.skops")
-    assert (tmp_path / "a.skops").read_bytes() == (tmp_path / "b.skops").read_bytes()
+    return recipe, (tmp_path / "a.skops").read_bytes() == (tmp_path / "b.skops").read_bytes()
+
+
+def member(name, rounds, share, *seeds, seconds=1.0):
+    "One of a recipe"
+    params = {"rounds": rounds} if rounds else {}
+    return {"name": name, "params": params, "share": share, "seeds": list(seeds) or [0], "seconds": seconds}
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+@pytest.mark.parametrize("name", ["lightgbm", "xgboost", "catboost"])
+def test_what_the_clock_ended_in_the_final_fit_is_repeated_from_the_recipe(tmp_path, name, task):
+    study, frame = make(task), weather(task, 600)
+    began = time.perf_counter()
+    cut, same = followed(tmp_path, study, frame, [member(name, 1_000_000, 1.0)], 1.0)
+    assert same and cut.members[0].caps[0] > 1 and "ended" in cut.notes[0]
+    assert time.perf_counter() - began < 20
+    whole, same = followed(tmp_path, study, frame, [member(name, 300, 1.0)], 100.0)
+    assert same and whole.members[0].caps is None and not whole.notes
+
+
+def test_members_that_did_not_come_far_are_left_out_unless_they_are_most_of_it(tmp_path):
+    study, frame = make("binary"), weather("binary", 600)
+    few = [member("lightgbm", 1_000_000, 0.3, 0, 1000), member("linear", 0, 0.7)]
+    few[0]["params"]["learning_rate"] = 1e-6
+    found, same = followed(tmp_path, study, frame, few, 1.0)
+    assert same and [(m.name, m.share) for m in found.members] == [("linear", 1.0)] and len(found.notes) == 2
+    most = [{**few[0], "share": 0.7}, {**few[1], "share": 0.3}]
+    found, same = followed(tmp_path, study, frame, most, 1.0)
+    assert same and [m.share for m in found.members] == [0.7, 0.3] and len(found.members[0].caps) == 2
 
 
 @pytest.mark.parametrize("left", [0.0, 3.0, 30.0, 1e6])

@@ -12,6 +12,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # %% ../../notebooks/models/00a_boosting.ipynb #5bb7ece9
+import re
 import threading
 import time
 
@@ -70,7 +71,7 @@ def _lightgbm(
     quiet = {"verbosity": -1, "deterministic": True, "force_row_wise": True}
     data = lightgbm.Dataset(X, y, params=quiet | params, free_raw_data=True)
     if aside is None and watch.idle:
-        return lightgbm.train(quiet | params, data, rounds)
+        return _as_if_alone(lightgbm.train(quiet | params, data, rounds))
 
     def after(env: object) -> None:
         found = env.evaluation_result_list or []
@@ -78,8 +79,18 @@ def _lightgbm(
         if enough or (found and env.iteration + 1 == env.end_iteration):
             raise EarlyStopException(watch.round, found)
 
-    held = [data.create_valid(*aside)] if aside else None
+    if aside is None:
+        return _as_if_alone(lightgbm.train(quiet | params, data, rounds, callbacks=[after]))
+    held = [data.create_valid(*aside)]
     return lightgbm.train(quiet | params, data, rounds, valid_sets=held, callbacks=[after])
+
+
+def _as_if_alone(booster: object) -> object:
+    "The same trees, but without the number of threads that they were grown with"
+    import lightgbm
+
+    text = booster.model_to_string(num_iteration=-1)
+    return lightgbm.Booster(model_str=re.sub(r"\[num_threads: \d+\]", "[num_threads: 1]", text))
 
 # %% ../../notebooks/models/00a_boosting.ipynb #da88982d
 def _xgboost(
@@ -136,7 +147,7 @@ def _catboost(
     quiet = {"verbose": False, "allow_writing_files": False, "iterations": rounds, "model_size_reg": 0.0}
     model = CatBoost(quiet | params)
     if aside is None:
-        model.fit(_pool(X, cats, y), callbacks=None if watch.idle else [After()])
+        model.fit(_pool(X, cats, y), callbacks=[After()])  # with or without a clock: the file tells of it
     else:
         held = _pool(aside[0], cats, aside[1])
         model.fit(_pool(X, cats, y), eval_set=held, callbacks=[After()], use_best_model=True)
@@ -196,7 +207,7 @@ class Boosted(BaseEstimator):
         "Fit all rounds, or as many as the time allows"
         watch = Watch(1, until, most)
         self.model_ = self._train(X, y, None, watch)
-        self.rounds_, self.cut_ = self.rounds if watch.idle else watch.round + 1, watch.cut
+        self.rounds_, self.cut_ = watch.round + 1 if watch.cut or most else self.rounds, watch.cut
         return self
 
     def fit_stopping(

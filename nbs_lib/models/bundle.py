@@ -8,8 +8,10 @@ __all__ = ['SMOOTH', 'OURS', 'THEIRS', 'answer', 'Baseline', 'TabularModel', 'en
 
 # %% ../../notebooks/models/02_bundle.ipynb #83e8a85f
 import io
+import itertools
 import json
 import zipfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -299,6 +301,13 @@ def fit_encoded(
     return self
 
 # %% ../../notebooks/models/02_bundle.ipynb #790f3ed2
+@cache
+def _linear_models() -> tuple[type, ...]:
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    return LogisticRegression, Ridge
+
+
 def _said(estimator: object, encoded: np.ndarray, classes: bool) -> np.ndarray:
     "An estimator's numbers or probabilities"
     if type(estimator).__module__ == "sklearn.ensemble._forest":
@@ -308,10 +317,7 @@ def _said(estimator: object, encoded: np.ndarray, classes: bool) -> np.ndarray:
             total = total + found.reshape(len(X), -1)
         total = total / len(estimator.estimators_)
         return total if classes else total[:, 0]
-    if (
-        type(estimator).__name__ in ("LogisticRegression", "Ridge")
-        and len(np.atleast_2d(estimator.coef_)) < 30
-    ):
+    if type(estimator) in _linear_models() and len(np.atleast_2d(estimator.coef_)) < 30:
         scores = row_times(encoded, np.atleast_2d(estimator.coef_).T) + estimator.intercept_
         return probabilities_of(scores) if classes else scores[:, 0]
     ask = estimator.predict_proba if classes else estimator.predict
@@ -485,8 +491,11 @@ def save_model(
 
 
 def _numbered(schema: dict) -> tuple[dict, dict[str, str]]:
-    "A file's schema with numbers instead of addresses in memory, and its parts' old and new names"
-    numbers, files = {}, {}
+    """A file's schema with numbers instead of addresses in memory, and its parts' old and new names.
+
+    Whether two equal numbers or texts are one object is chance; each gets a number of its own.
+    """
+    numbers, files, count = {}, {}, itertools.count(1)
 
     def walk(node: object) -> object:
         if isinstance(node, list):
@@ -495,7 +504,10 @@ def _numbered(schema: dict) -> tuple[dict, dict[str, str]]:
             return node
         node = {k: walk(v) for k, v in node.items()}
         if isinstance(node.get("__id__"), int):
-            node["__id__"] = numbers.setdefault(node["__id__"], len(numbers) + 1)
+            old = None if node.get("__loader__") == "JsonNode" else node["__id__"]
+            node["__id__"] = numbers.get(old) or next(count)
+            if old is not None:
+                numbers[old] = node["__id__"]
         if isinstance(node.get("file"), str) and "__loader__" in node:
             node["file"] = files.setdefault(node["file"], f"{len(files) + 1}{Path(node['file']).suffix}")
         return node

@@ -687,6 +687,8 @@ class Columns:
                 codes = np.array([-1 if v is None else i for i, v in enumerate(listed)], dtype=int)
                 self.known[column] = codes, listed
             else:
+                if values.dtype != "str":  # 1, 1.0 and True are one value to pandas, but three texts
+                    values = pd.Series(values, dtype=object).map(str, na_action="ignore")
                 codes, listed = pd.factorize(values)
                 self.known[column] = codes, [str(v) for v in listed]
         return self.known[column]
@@ -794,6 +796,12 @@ def _check_columns(self: FeatureBuilder, X: pd.DataFrame) -> None:
     if not isinstance(X, pd.DataFrame):
         raise NbsError(f"features are made from a frame with named columns, found {type(X).__name__}")
     have = set(X.columns)
+    if len(have) < X.shape[1] and (
+        twice := have & set(X.columns[X.columns.duplicated()]) & set(self.columns_needed)
+    ):
+        raise NbsError(
+            f"the column {sorted(map(str, twice))[0]!r} is there twice: nobody can say which one is meant"
+        )
     if missing := [c for c in self.columns_needed if c not in have]:
         names = ", ".join(map(repr, missing[:10])) + (
             f" and {len(missing) - 10} more" if len(missing) > 10 else ""
@@ -1023,12 +1031,16 @@ class Numbers(Part):
         return np.hstack([np.clip(scaled, -self.limit, self.limit), gaps[:, self.gaps_].astype(float)])
 
 # %% ../../notebooks/models/00_features.ipynb #087c3f78
-def _by_frequency(values: pd.Series, limit: int | None = None, least: int = 1) -> dict[str, int]:
+def _by_frequency(X: Columns, column: str, limit: int | None = None, least: int = 1) -> dict[str, int]:
     "The places of a column's values, the most frequent first; equals by name"
-    counts = values.value_counts()
-    counts = counts[counts >= least]
-    order = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return {str(value): i for i, (value, _) in enumerate(order[:limit])}
+    counts: dict[str, int] = {}
+    codes, values = X.distinct(column)
+    for value, n in zip(values, np.bincount(codes[codes >= 0], minlength=len(values)), strict=True):
+        if value is not None:
+            counts[value] = counts.get(value, 0) + int(n)
+    often = [(value, n) for value, n in counts.items() if n >= least]
+    order = sorted(often, key=lambda item: (-item[1], item[0]))
+    return {value: i for i, (value, _) in enumerate(order[:limit])}
 
 # %% ../../notebooks/models/00_features.ipynb #cafb7e3f
 class Codes(Part):
@@ -1041,7 +1053,8 @@ class Codes(Part):
     ) -> "Codes":
         "Learn the values"
         self.names_ = [str(c) for c in X.columns]
-        self.places_ = [_by_frequency(X[c]) for c in X.columns]
+        columns = Columns.of(X)
+        self.places_ = [_by_frequency(columns, c) for c in columns.columns]
         return self
 
     def transform(
@@ -1073,7 +1086,8 @@ class OneHot(Part):
     ) -> "OneHot":
         "Learn the common values"
         least = max(2, int(np.ceil(self.share * len(X))))
-        self.places_ = [_by_frequency(X[c], self.most, least) for c in X.columns]
+        columns = Columns.of(X)
+        self.places_ = [_by_frequency(columns, c, self.most, least) for c in columns.columns]
         sizes = [len(p) + 2 for p in self.places_]
         self.start_ = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
         # a column that is empty in training would be noise, and the first value is the one to compare with

@@ -23,7 +23,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..core.costs import mistake_costs, model_costs
-from ..core.splits import folds, units
+from ..core.splits import fold_count, folds, units
 from ..core.study import Study
 from .boosting import STOP
 from .bundle import Baseline, TabularModel, answer, encode_training
@@ -297,12 +297,13 @@ def open_contest(
     classes = [] if study.task == "regression" else sorted(frame[study.target].astype(str).unique())
     at = search_rows(frame, study, limit or search_limit(study, features.shape[1], len(classes)))
     rows = frame.iloc[at]
-    pairs = folds(rows, study)
+    n = fold_count(study, len(rows), len(frame))
+    pairs = folds(rows, study, n)
     part = np.full(len(rows), -1)
     for k, (_, val) in enumerate(pairs):
         part[val] = k
     for i in range(1, repeats(len(rows), study)):
-        pairs = pairs + folds(rows, study, repeat=i)
+        pairs = pairs + folds(rows, study, n, repeat=i)
     y = rows[study.target]
     codes = pd.Index(classes).get_indexer(y.astype(str)) if classes else y.to_numpy(float)
     groups, sentence = dependence(rows, study)
