@@ -253,14 +253,16 @@ def member(name, rounds, share, *seeds, seconds=1.0):
 
 
 @pytest.mark.parametrize("task", ["binary", "regression"])
-@pytest.mark.parametrize("name", ["lightgbm", "xgboost", "catboost"])
+@pytest.mark.parametrize("name", ["lightgbm", "xgboost", "catboost", "network"])
 def test_what_the_clock_ended_in_the_final_fit_is_repeated_from_the_recipe(tmp_path, name, task):
     study, frame = make(task), weather(task, 600)
     began = time.perf_counter()
-    cut, same = followed(tmp_path, study, frame, [member(name, 1_000_000, 1.0)], 1.0)
+    long = {"params": {"epochs": 1_000_000, "alpha": 0.0}} if name == "network" else {}
+    cut, same = followed(tmp_path, study, frame, [{**member(name, 1_000_000, 1.0), **long}], 1.0)
     assert same and cut.members[0].caps[0] > 1 and "ended" in cut.notes[0]
     assert time.perf_counter() - began < 20
-    whole, same = followed(tmp_path, study, frame, [member(name, 300, 1.0)], 100.0)
+    rounds = 0 if name == "network" else 300
+    whole, same = followed(tmp_path, study, frame, [member(name, rounds, 1.0)], 100.0)
     assert same and whole.members[0].caps is None and not whole.notes
 
 

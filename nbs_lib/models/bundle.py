@@ -22,7 +22,7 @@ from scipy import sparse
 from ..core.costs import expected_costs, levelled
 from ..core.settings import NbsError, relative
 from ..core.study import OWN_ESTIMATORS
-from .boosting import Boosted, BoostedClasses, BoostedNumbers
+from .boosting import BoostedClasses, BoostedNumbers
 from .features import Columns, Part
 from .ranges import apply_ranges
 from .smooth import probabilities_of, row_times
@@ -245,7 +245,7 @@ def _fit_estimator(
         if len(learn) and len(stop):
             estimator.fit_stopping(X, y, learn, stop, until)
             return
-    estimator.fit(X, y, *((until, most) if isinstance(estimator, Boosted) else ()))
+    estimator.fit(X, y, *((until, most) if getattr(estimator, "clocked", False) else ()))
     if hasattr(estimator, "estimators_"):
         estimator.n_jobs = 1  # two threads would add up a forest's trees in either order
 

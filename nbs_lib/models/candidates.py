@@ -463,7 +463,7 @@ def work(
     if name == "kernel":
         return min(rows, ENOUGH) + 0.05 * rows
     if name in ("lightgbm", "xgboost", "catboost", "hist"):
-        return rows + 2000
+        return rows**0.85
     return rows * _epochs(name, rows) if name in _EPOCHS else rows
 
 # %% ../../notebooks/models/01_candidates.ipynb #fe883215

@@ -446,17 +446,18 @@ def fit_candidate(
     e, (train, _) = contest.encoded(k, candidate.kind), contest.pairs[k]
     began = time.perf_counter()
     model = make_model(candidate, contest.study, e.encoder, len(train), contest.classes, params)
-    inner = None
-    if hasattr(model.estimator, "fit_stopping"):
+    inner, stops = None, hasattr(model.estimator, "fit_stopping")
+    if stops:
         inner = inner_split(contest.frame.iloc[train], contest.study)
         if inner is None:  # too few rows to say when to stop
             model.estimator.rounds = min(model.estimator.rounds, BLIND)
-    model.fit_encoded(e.train, contest.codes[train], inner, until)
+    model.fit_encoded(e.train, contest.codes[train], inner, until if stops else None)
     fitted = time.perf_counter()
     outputs = model.outputs_of(e.val)
     done = time.perf_counter()
     trained = model.outputs_of(e.train[trained_on(contest, k)])
-    rounds, cut = getattr(model.estimator, "rounds_", None), getattr(model.estimator, "cut_", False)
+    rounds = getattr(model.estimator, "rounds_", None) if stops else None
+    cut = stops and getattr(model.estimator, "cut_", False)
     return Fit(outputs, trained, fitted - began, done - fitted, rounds, cut)
 
 # %% ../../notebooks/models/03_selection.ipynb #84942164

@@ -6,6 +6,8 @@
 __all__ = ['BLOCK', 'ENOUGH', 'row_times', 'probabilities_of', 'Kernel', 'Network']
 
 # %% ../../notebooks/models/00b_smooth.ipynb #22e09951
+import time
+
 import numpy as np
 from sklearn.base import BaseEstimator
 
@@ -112,6 +114,8 @@ class Kernel(_Smooth):
 class Network(_Smooth):
     "A multilayer perceptron"
 
+    clocked = True  # `fit` takes a moment at which to end
+
     def __init__(
         self,
         classes: int = 0,  # of the target; 0 for numbers
@@ -128,8 +132,35 @@ class Network(_Smooth):
         self,
         X: np.ndarray,  # encoded features
         y: np.ndarray,  # numbers or class codes
+        until: float | None = None,  # moment at which the time is up
+        most: int | None = None,  # epochs for which an earlier fit had time
     ) -> "Network":
         "Fit"
+        epochs, y = most or self.epochs, self._scaled(y)
+        if until is not None:
+            began = time.perf_counter()
+            self._trained(X, y, 1)
+            left, each = until - time.perf_counter(), time.perf_counter() - began
+            epochs = int(np.clip(left / each, 1, self.epochs))
+        found = self._trained(X, y, epochs)
+        self.weights_, self.bases_ = list(found.coefs_), list(found.intercepts_)
+        self.rounds_, self.cut_ = epochs, epochs < self.epochs
+        return self
+
+    @property
+    def rounds(self) -> int:
+        "Epochs at most"
+        return self.epochs
+
+    def came_far(
+        self,
+        epochs: int,  # that there was time for
+    ) -> bool:
+        "Whether so many epochs give a model that can be used"
+        return epochs >= 8 or epochs >= self.epochs / 2
+
+    def _trained(self, X: np.ndarray, y: np.ndarray, epochs: int) -> object:
+        "scikit-learn's network"
         import warnings
 
         from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -137,16 +168,14 @@ class Network(_Smooth):
         rare = bool(self.classes) and np.bincount(y).min() < 10
         settings = {
             "hidden_layer_sizes": (self.hidden, self.hidden // 2), "alpha": self.alpha,
-            "learning_rate_init": self.step, "max_iter": self.epochs, "random_state": self.seed,
+            "learning_rate_init": self.step, "max_iter": epochs, "random_state": self.seed,
             "batch_size": int(np.clip(len(X) // 20, 16, 256)), "n_iter_no_change": 8,
             "early_stopping": len(X) >= 200 and not rare,
         }  # fmt: skip
         make = MLPClassifier if self.classes else MLPRegressor
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = make(**settings).fit(X, self._scaled(y))
-        self.weights_, self.bases_ = list(found.coefs_), list(found.intercepts_)
-        return self
+            return make(**settings).fit(X, y)
 
     def _scores(self, X: np.ndarray) -> np.ndarray:
         for weight, base in zip(self.weights_[:-1], self.bases_[:-1], strict=True):
