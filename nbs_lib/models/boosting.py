@@ -50,7 +50,7 @@ class Watch:
             self.round = round
         elif loss < self.best:
             self.best, self.round = loss, round
-        self.cut = STOP.is_set() or (self.until is not None and time.perf_counter() > self.until)
+        self.cut = STOP.is_set() or (self.until is not None and bool(time.perf_counter() > self.until))
         return self.cut or round + 1 == self.most or round - self.round >= self.patience
 
 

@@ -283,7 +283,7 @@ def final_seconds(
     needs = [encode + (s / 2 if e.name in CLOCKED else s) for e, s in zip(leaders, each, strict=True)]
     best = next((s for s in reversed(needs) if s <= budget / 2), min(needs))
     all_of_them = encode + makespan(each, contest.jobs)
-    return 1.2 * max(min(all_of_them, KEPT_BACK * budget), best)
+    return float(1.2 * max(min(all_of_them, KEPT_BACK * budget), best))
 
 # %% ../../notebooks/models/04b_search.ipynb #765e3d7b
 def expected_seconds(

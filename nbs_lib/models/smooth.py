@@ -144,7 +144,7 @@ class Network(_Smooth):
             epochs = int(np.clip(left / each, 1, self.epochs))
         found = self._trained(X, y, epochs)
         self.weights_, self.bases_ = list(found.coefs_), list(found.intercepts_)
-        self.rounds_, self.cut_ = epochs, epochs < self.epochs
+        self.rounds_, self.cut_ = epochs, bool(epochs < self.epochs)
         return self
 
     @property
