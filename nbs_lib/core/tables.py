@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['MISSING', 'USUAL', 'MISSING_LABELS', 'TEXT', 'TRUTH', 'ZERO_PADDED', 'TOO_LONG', 'EXACT', 'MONEY', 'UNIT', 'SPACE',
            'POINT', 'COMMA', 'INFINITE', 'TIME', 'ZONE', 'ISO', 'YEAR_FIRST', 'NUMERIC', 'NAMED', 'ZONED', 'FORMS',
-           'ID_NAME', 'DATE_NAME', 'Column', 'Table', 'Words', 'find_words', 'Found', 'words_to_bool',
+           'ID_NAME', 'DATE_NAME', 'SMALL', 'Column', 'Table', 'Words', 'find_words', 'Found', 'words_to_bool',
            'words_to_numbers', 'words_to_dates', 'named_like_id', 'words_to_labels', 'settle_numbers', 'settle_words',
-           'settle_objects', 'settle_column', 'as_kind', 'target_labels', 'target_numbers', 'settle', 'read_table',
-           'check_contract']
+           'settle_objects', 'settle_column', 'as_kind', 'as_settled', 'target_labels', 'target_numbers', 'settle',
+           'read_table', 'check_contract']
 
 # %% ../../notebooks/core/02_tables.ipynb #287d8ad6
 import json
@@ -754,6 +754,64 @@ def as_kind(
     if found is None or found.unfit:
         raise _misfit(words, found, kind, f"types: {name}")
     return Found(kind, found.values, _join(words.note, found.note))
+
+# %% ../../notebooks/core/02_tables.ipynb #ff371fb4
+SMALL = 64  # values that are quicker to look at one by one
+
+
+def _as_words(values: pd.Series) -> pd.Series:
+    "Texts trimmed, with what means missing as missing; the same column where there is nothing to do"
+    if len(values) > SMALL:
+        array = _as_array(values)
+        trimmed = pc.utf8_trim_whitespace(array)
+        gone = pc.is_in(pc.utf8_lower(trimmed), pa.array(MISSING, pa.large_string()))
+        if not pc.any(gone).as_py() and trimmed.equals(array):
+            return values
+        return pd.Series(find_words(values).expand(find_words(values).values), index=values.index)
+    listed = values.tolist()
+    tidy = [v.strip() if isinstance(v, str) else None for v in listed]
+    tidy = [None if v is None or v.lower() in MISSING else v for v in tidy]
+    same = all(t == v if isinstance(v, str) else True for t, v in zip(tidy, listed, strict=True))
+    return values if same else pd.Series(tidy, dtype="str", index=values.index)
+
+
+def _truth(value: object) -> float:
+    "1 or 0, NaN for what is neither"
+    word = value.lower() if isinstance(value, str) else None
+    return {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, **_TRUTH}.get(word, np.nan)
+
+
+_TRUTH = {word: number for pair in TRUTH for word, number in zip(pair, (1.0, 0.0), strict=True)}
+
+
+def as_settled(
+    values: pd.Series,  # of raw rows
+    kind: str,  # that the column had when it was settled
+) -> pd.Series:  # of that kind; the same column where it is already
+    "A column of raw rows as it would be in the settled table"
+    dtype = values.dtype
+    if kind in ("number", "bool"):
+        if pd.api.types.is_numeric_dtype(dtype):
+            return values
+    elif kind == "date":
+        if pd.api.types.is_datetime64_any_dtype(dtype):
+            return values
+    elif dtype == "str":
+        return _as_words(values)
+    if kind == "id" and pd.api.types.is_integer_dtype(dtype):
+        return values
+    texts = _as_words(values if dtype == "str" else _text(values))
+    if kind in ("category", "text", "id"):
+        return texts
+    if kind == "bool":
+        return texts.map(_truth, na_action="ignore").astype(float)
+    if kind == "number":
+        found = words_to_numbers(find_words(texts), strict=False)
+    else:
+        found = _to_date(values, find_words(texts))
+    if found is None:
+        return pd.Series(np.nan if kind == "number" else pd.NaT, index=values.index)
+    return pd.Series(found.values, index=values.index)
 
 # %% ../../notebooks/core/02_tables.ipynb #7b681127
 def target_labels(

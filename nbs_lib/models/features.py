@@ -20,6 +20,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from ..core.settings import NbsError, did_you_mean
 from ..core.study import HistorySpec, Study
+from ..core.tables import as_settled
 
 # %% ../../notebooks/models/00_features.ipynb #202bd35b
 def not_features(
@@ -751,14 +752,14 @@ class FeatureBuilder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         X: pd.DataFrame,  # raw rows; index named "row" where rows of `fit` may be among them
     ) -> pd.DataFrame:  # one column for each feature: floats, or text for categories and texts
         "The features of raw rows"
-        return pd.DataFrame(self._computed(X, self.history_), index=X.index)
+        return pd.DataFrame(self._computed(self._settled(X), self.history_), index=X.index)
 
     def columns_of(
         self,
         X: pd.DataFrame,  # raw rows
     ) -> Columns:  # the same features
         "The features of raw rows, without the frame around them: for one row it takes longer than they do"
-        return Columns(self._computed(X, self.history_), len(X))
+        return Columns(self._computed(self._settled(X), self.history_), len(X))
 
     def fit_transform(
         self,
@@ -863,9 +864,25 @@ def _look_back(self: FeatureBuilder, spec: dict, X: pd.DataFrame, cache: dict, a
 
 
 @patch
+def _settled(self: FeatureBuilder, X: pd.DataFrame) -> pd.DataFrame:
+    "Raw rows as they would be in the table that was learned from"
+    self._check_columns(X)
+    changed, kinds, needed = {}, self.plan["kinds"], set(self.columns_needed)
+    for column, dtype in zip(X.columns, X.dtypes, strict=True):
+        plain = (
+            isinstance(dtype, np.dtype) and dtype.kind in "fiub" and kinds.get(column) in ("number", "bool")
+        )
+        if plain or column not in needed:
+            continue
+        values = X[column]
+        if (tidy := as_settled(values, kinds[column])) is not values:
+            changed[column] = tidy
+    return X.assign(**changed) if changed else X
+
+
+@patch
 def _computed(self: FeatureBuilder, X: pd.DataFrame, history: dict, alone: bool = False) -> dict:
     "The features by name, in order"
-    self._check_columns(X)
     cache: dict = {}
     columns = _at_once(self.plan["features"], X)
     for s in self.plan["features"]:
