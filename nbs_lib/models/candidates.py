@@ -329,13 +329,15 @@ def _boosted(study: Study, library: str, rows: int, classes: int, params: dict, 
     "One of the three boosting libraries"
     leaf = int(np.clip(rows // 100, 3, 20)) if classes else int(np.clip(rows // 200, 3, 10))
     deep = rows > 20_000
+    most = int(np.clip(1600 // max(classes - 1, 1), 80, 1200))  # rounds; each has a tree for each class
+    rounds, step = params.get("rounds", most), min(10 / most, 0.15)
     defaults = {
         "lightgbm": {
-            "learning_rate": 0.05, "num_leaves": 31, "min_child_samples": leaf, "subsample": 0.8, "subsample_freq": 1,
+            "learning_rate": max(0.05, step), "num_leaves": 31, "min_child_samples": leaf, "subsample": 0.8, "subsample_freq": 1,
             "colsample_bytree": 0.7, "reg_lambda": 1.0, "max_bin": 255,
         },
         "xgboost": {
-            "learning_rate": 0.07, "max_depth": 7 if deep else 4, "min_child_weight": 0.1 if classes else 2.0,
+            "learning_rate": max(0.07, step), "max_depth": 7 if deep else 4, "min_child_weight": 0.1 if classes else 2.0,
             "subsample": 0.7, "colsample_bynode": 0.6, "reg_lambda": 1.0,
         },
         "catboost": {
@@ -344,7 +346,6 @@ def _boosted(study: Study, library: str, rows: int, classes: int, params: dict, 
             "boosting_type": "Plain", "border_count": 254, "one_hot_max_size": 10, "leaf_estimation_iterations": 1,
         },
     }[library]  # fmt: skip
-    rounds = params.get("rounds", int(np.clip(1600 // max(classes - 1, 1), 80, 1200)))
     own = {k: v for k, v in params.items() if k not in ("rounds", "seed")}
     make = BoostedClasses if classes else BoostedNumbers
     seed = params.get("seed", study.seed)
