@@ -19,100 +19,170 @@ class Check:
 
     code: str
     phase: str
+    severity: str  # high, medium or low: what it means when it fails
     question: str
     why: str
+    mend: str  # what to do where it fails
 
 # %% ../../notebooks/core/05_checklist.ipynb #a04fe349
 _ITEMS = {
     "Before training": [
         (
             "PROBLEM",
+            "medium",
             "Is the problem defined, with a success metric and a goal?",
             "Without a goal every number is good enough.",
+            "Give the study a goal: `goal:` is the value of the metric that would be good enough to use.",
         ),
         (
             "QUALITY",
+            "high",
             "Was the data's quality assessed, and did it keep its contract?",
             "A model learns a broken column as readily as a sound one.",
+            "Look at the exploration page: mend the columns at the source, state what they must keep to under `contract:`, or drop them.",
         ),
         (
             "SPLIT",
+            "high",
             "Is the holdout separated without leakage?",
             "Rows that sit on both sides are remembered, not predicted.",
+            "Name the column that ties rows together as `group:`, split by time where the model will look ahead, and drop rows that are there twice.",
         ),
         (
             "BASELINE",
+            "high",
             "Is there a trivial baseline, and does the model beat it?",
             "A score means nothing without the score of doing nothing.",
+            "Look for features that know something about the target; until the model beats the baseline, use the baseline.",
         ),
         (
             "FEATURES",
+            "high",
             "Are the features documented and known in time?",
             "A feature from the future works until it is used.",
+            "Take out what is known too late (`leaks:`), or say when it is known (`known_at` under `features: history:`).",
         ),
     ],
     "During training": [
         (
             "TRACKED",
+            "medium",
             "Are parameters, metrics and artifacts of the run tracked?",
             "What was not written down cannot be compared.",
+            "Look at the note of the run: the tracker could not be reached. `[tracking]` in settings.ini names another, or none.",
         ),
-        ("CV", "Does cross-validation respect time and groups?", "Otherwise it measures memory."),
+        (
+            "CV",
+            "high",
+            "Does cross-validation respect time and groups?",
+            "Otherwise it measures memory.",
+            "Let the folds ask what the holdout asks: `split.by: time` or `group`, as the model will be used.",
+        ),
         (
             "TUNED",
+            "medium",
             "Were hyperparameters searched systematically?",
             "A hand-picked setting hides how many were tried.",
+            "Give the search more time: `modeling.budget` in seconds, or `modeling.trials`.",
         ),
         (
             "CURVES",
+            "low",
             "Were learning curves analysed?",
             "They tell whether more data or another model would help.",
+            "Switch `modeling.learning_curve` on, or give the stage more time: `modeling.budget`.",
         ),
         (
             "OVERFIT",
+            "medium",
             "Is the gap between training and validation acceptable?",
             "A wide gap will close in production, downwards.",
+            "Fewer or better features, more rows, or `modeling.prefer: simple`.",
         ),
     ],
     "Before deployment": [
         (
             "HOLDOUT",
+            "high",
             "Was performance validated on the sealed holdout?",
             "Everything seen while choosing flatters the choice.",
+            "The goal is not reached, or the lead over the baseline is not sure: more rows, better features, or a goal that can be met.",
         ),
         (
             "EXPLAIN",
+            "medium",
             "Was it analysed what the model relies on?",
             "The reasons show leaks and nonsense that scores hide.",
+            "Raise `evaluation.explain_rows`, or let the evaluation stage run to its end.",
         ),
         (
             "FAIRNESS",
+            "high",
             "Were errors compared between sensitive groups?",
             "An average can be good while a group pays for it.",
+            "Read the groups on the evaluation page; another threshold, other features or more rows of the group may help. Name sensitive columns under `sensitive:`.",
         ),
-        ("LATENCY", "Is one prediction quick enough?", "A right answer that comes late is not used."),
+        (
+            "LATENCY",
+            "medium",
+            "Is one prediction quick enough?",
+            "A right answer that comes late is not used.",
+            "Take quicker kinds of model (`modeling.candidates`), or fewer features.",
+        ),
         (
             "SERIALISED",
+            "high",
             "Does the saved model predict the same when loaded?",
             "What is deployed has to be what was evaluated.",
+            "An estimator of your own has to survive being saved by skops; look at the error on the evaluation page.",
         ),
     ],
     "In production": [
-        ("INPUTS", "Are inputs validated when served?", "Silent garbage becomes confident predictions."),
-        ("DASHBOARD", "Is there a monitoring dashboard?", "Nobody sees what nobody shows."),
-        ("DRIFT", "Is drift detected?", "The world changes after training ends."),
-        ("ALERTS", "Does someone hear of a fall in performance?", "A chart does not ring."),
-        ("ROLLBACK", "Is there a way back to the model before?", "The quickest repair is yesterday's model."),
+        (
+            "INPUTS",
+            "high",
+            "Are inputs validated when served?",
+            "Silent garbage becomes confident predictions.",
+            "Serve the model with the study's schema.",
+        ),
+        (
+            "DASHBOARD",
+            "medium",
+            "Is there a monitoring dashboard?",
+            "Nobody sees what nobody shows.",
+            "Run the monitoring stage on what was served.",
+        ),
+        (
+            "DRIFT",
+            "high",
+            "Is drift detected?",
+            "The world changes after training ends.",
+            "Run the monitoring stage on what was served.",
+        ),
+        (
+            "ALERTS",
+            "medium",
+            "Does someone hear of a fall in performance?",
+            "A chart does not ring.",
+            "State rules for alerts in the config, and where they go.",
+        ),
+        (
+            "ROLLBACK",
+            "high",
+            "Is there a way back to the model before?",
+            "The quickest repair is yesterday's model.",
+            "Promote a version before this one, so that there is one to go back to.",
+        ),
     ],
 }
-CHECKS = {code: Check(code, phase, q, why) for phase, items in _ITEMS.items() for code, q, why in items}
+CHECKS = {item[0]: Check(item[0], phase, *item[1:]) for phase, items in _ITEMS.items() for item in items}
 
 # %% ../../notebooks/core/05_checklist.ipynb #897b9d19
 def verdicts(
     answers: dict[str, dict],  # by code: passed (True, False or None), evidence, stage
     waivers: Iterable[Waiver] = (),  # from the study
     today: date | None = None,  # for the waivers' expiry
-) -> list[dict]:  # one for each check: code, phase, question, why, verdict, evidence, stage
+) -> list[dict]:  # one for each check: its facts, verdict, evidence, stage
     "The whole checklist, answered or not"
     today = today or date.today()
     waived = {w.check: w for w in waivers}

@@ -1,0 +1,79 @@
+"The gate: nothing gets a name that its checklist does not allow, and every move is written down"
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import nbs
+
+
+@pytest.fixture
+def root(wine: Path, tmp_path: Path) -> Path:
+    "A copy of the project with one version of wine"
+    root = tmp_path / "project"
+    shutil.copytree(wine, root, symlinks=True, ignore=shutil.ignore_patterns(".nbs", "wandb"))
+    return root
+
+
+def checks(root: Path) -> dict[str, str]:
+    "Verdicts by code"
+    done = nbs(root, "checklist", "wine", "--json")
+    return {c["code"]: c["verdict"] for c in json.loads(done.stdout)["checks"]}
+
+
+def waive(root: Path, codes: list[str], until: str = "2099-01-01") -> None:
+    "Add waivers to the config"
+    with (root / "configs/wine.yaml").open("a") as f:
+        waivers = [f"  - {{check: {c}, reason: a pilot, owner: ann, until: {until}}}\n" for c in codes]
+        f.write("\nwaivers:\n" + "".join(waivers))
+
+
+def test_the_gate_holds_until_all_is_mended_or_waived(root):
+    before = checks(root)
+    failing = [c for c, v in before.items() if v == "fail"]
+    first = nbs(root, "promote", "wine", "--to", "champion")
+    if failing:
+        assert first.returncode == 1 and all(c in first.stdout for c in failing)
+        assert not (root / "reports/wine/aliases.json").exists(), "refused: nothing is changed"
+        waive(root, failing)
+        assert {c: v for c, v in checks(root).items() if c in failing} == dict.fromkeys(failing, "waived")
+        first = nbs(root, "promote", "wine", "--to", "champion")
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert json.loads((root / "reports/wine/aliases.json").read_text()) == {"champion": "v001"}
+    (entry,) = map(json.loads, (root / "reports/wine/aliases.jsonl").read_text().splitlines())
+    assert entry["to"] == "v001" and not entry["forced"] and not entry["lacking"]
+
+
+def test_an_expired_waiver_does_not_open_the_gate(root):
+    manifest = root / "reports/wine/v001/manifest.json"
+    codes = [c["code"] for c in json.loads(manifest.read_text())["checks"] if c["verdict"] == "fail"]
+    if not codes:
+        pytest.skip("nothing fails in this study")
+    waive(root, codes, until="2020-01-01")
+    done = nbs(root, "promote", "wine")
+    assert done.returncode == 1 and "expired on 2020-01-01" in done.stdout
+
+
+def test_force_needs_a_reason_and_leaves_a_trace(root):
+    assert nbs(root, "promote", "wine", "--force").returncode == 2
+    done = nbs(root, "promote", "wine", "--force", "--reason", "the shop opens tomorrow")
+    assert done.returncode == 0, done.stderr
+    (entry,) = map(json.loads, (root / "reports/wine/aliases.jsonl").read_text().splitlines())
+    lacking = [c for c, v in checks(root).items() if v == "fail"]
+    assert entry["reason"] == "the shop opens tomorrow"
+    assert entry["lacking"] == lacking and entry["forced"] == bool(lacking)
+
+
+def test_what_was_tampered_with_gets_no_name(root):
+    model = root / "models/wine/v001/model.skops"
+    model.write_bytes(model.read_bytes() + b" ")
+    done = nbs(root, "promote", "wine", "--force", "--reason", "the shop opens tomorrow")
+    assert done.returncode == 2 and "models/wine/v001/model.skops (changed)" in done.stderr
+    assert not (root / "reports/wine/aliases.json").exists()
+
+
+def test_mistakes_are_named(root):
+    assert "nearest: 'champion'" in nbs(root, "promote", "wine", "--to", "champoin").stderr
+    assert nbs(root, "promote", "wine", "7").returncode == 2
+    assert nbs(root, "checklist", "wines").returncode == 2
