@@ -90,10 +90,11 @@ def seeds_for(
     name: str,  # of a candidate
     rows: int,  # of the final fit
     study: Study,  # its seed is the first
+    alone: bool = False,  # whether it is the only member
 ) -> list[int]:
     "The seeds of a member's fits"
-    n = 1 if name not in RANDOM or name in ("forest", "extra_trees") else 2 if rows < 3000 else 1
-    return [study.seed + 1000 * i for i in range(n)]
+    settled = name not in RANDOM or name in ("forest", "extra_trees") or rows >= 3000
+    return [study.seed + 1000 * i for i in range(1 if settled else 4 if alone else 2)]
 
 # %% ../../notebooks/models/06_best.ipynb #3def8b79
 def final_params(
@@ -119,9 +120,10 @@ def make_recipe(
     pairs = (
         zip(found.members, found.shares, strict=True) if chosen.name == "ensemble" else [(choice.single, 1.0)]
     )
-    members = []
+    members, pairs = [], list(pairs)
     for e, share in pairs:
-        seeds, each = seeds_for(e.name, rows, contest.study), round(full_seconds(e, rows), 3)
+        seeds = seeds_for(e.name, rows, contest.study, len(pairs) == 1)
+        each = round(full_seconds(e, rows), 3)
         members.append(Ingredient(e.name, final_params(e, rows), share, seeds, e.number, each))
     members.sort(key=lambda m: -m.share)
     recipe = Recipe(chosen.name, chosen.label, members, search_rows=len(contest.frame))
