@@ -294,7 +294,7 @@ def repeats(
     "How often the rows are dealt into folds"
     if study.split.by == "time" or rows * columns > WIDE:
         return 1
-    return 3 if rows < 300 else 2 if rows < 1000 else 1
+    return 3 if rows < 150 else 2 if rows < 500 else 1
 
 
 def open_contest(
