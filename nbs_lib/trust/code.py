@@ -4,19 +4,24 @@
 
 # %% auto #0
 __all__ = ['CATEGORIES', 'KINDS', 'Kind', 'Finding', 'Audit', 'Cell', 'Code', 'plain_python', 'read_code', 'own_code', 'Modules',
-           'audit_code']
+           'Known', 'audit_code']
 
 # %% ../../notebooks/trust/00_code.ipynb #9758bd99
 import ast
+import contextlib
+import hashlib
+import io
 import json
 import re
 import tokenize
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
+from importlib import import_module
 from pathlib import Path
 
+from ..core.files import write_atomically
 from ..core.settings import NbsError, did_you_mean, folder, project_root, relative
 
 # %% ../../notebooks/trust/00_code.ipynb #97e94e48
@@ -426,18 +431,22 @@ def own_code(
 # %% ../../notebooks/trust/00_code.ipynb #a94559ff
 _STAGE = re.compile(r"open_stage\(\s*[\"'](\w+)[\"']")
 _STUDY = re.compile(r"(?m)^study\s*=\s*[\"']([\w-]+)[\"']")
+_LEARNS = r"\.fit\w*\(|train_test_split|cross_val|KFold\(|SearchCV|\.shift\(|center=True|bfill|interpolate\(|resample\(|SMOTE|merge_asof|\.optimize\("
+_WORTH_LIBRARY = re.compile(_LEARNS)
 _WORTH = re.compile(
-    r"fit|split|train|sample|shift|rolling|bfill|interpolate|backfill|cross_val|holdout|SearchCV|SMOTE|optimize|eval_set|valid_sets|_score|KFold|merge_asof|scale\(|read_table"
+    _LEARNS
+    + r"|fit|split|train|sample|rolling|backfill|holdout|eval_set|valid_sets|_score|scale\(|read_table"
 )  # without any of these there is nothing to find
 
 
-def _stage_of(code: Code, text: str) -> str:
+def _stage_of(path: Path, raw: str) -> str:
     "Which stage a file belongs to"
-    if re.search(r"(?m)^#\| default_exp \w+\.", text):
+    text = raw.replace('\\"', '"') if path.suffix == ".ipynb" else raw
+    if re.search(r"#\| default_exp \w+\.", text):
         return "library"
     if found := _STAGE.search(text):
         return found[1]
-    return "" if code.file.endswith(".ipynb") else "module"
+    return "" if path.suffix == ".ipynb" else "module"
 
 
 def _files(paths: Iterable[str | Path]) -> list[Path]:
@@ -454,25 +463,21 @@ def _files(paths: Iterable[str | Path]) -> list[Path]:
     return list(dict.fromkeys(p.resolve() for p in out))
 
 # %% ../../notebooks/trust/00_code.ipynb #9a1d24e4
-def _modules_of(root: Path) -> "Modules":
-    return Modules(root)
-
-
 class Modules:
     "The team's modules by dotted name, each read once"
 
     def __init__(self, root: Path):  # where imports begin
-        self.root, self.read = root, {}
+        self.root, self.read, self.asked = root, {}, set()
 
-    def beside(self, home: Path) -> object:
-        "How a file in `home` finds them"
+    def beside(self, home: Path) -> Callable:
+        "How a file in `home` finds them; what it asked for is kept in `asked`"
+        self.asked = set()
 
         def find(name: str) -> Code | None:
-            if name.split(".")[0] == "nbs_lib":
-                return None
-            for base in (home, self.root):
+            for base in (home, self.root) if name.split(".")[0] != "nbs_lib" else ():
                 file = base.joinpath(*name.split(".")).with_suffix(".py")
                 if file.is_file():
+                    self.asked.add(file)
                     if file not in self.read:
                         self.read[file] = read_code(file)
                     return self.read[file]
@@ -483,19 +488,111 @@ class Modules:
 
 def _study_of(text: str, stage: str, given: object) -> object:
     "The study that a file is about"
+    if given is None and not (
+        stage in ("exploration", "features", "modeling", "evaluation") and _STUDY.search(text)
+    ):
+        return None
     from nbs_lib.core.study import Study, load_study
 
     if isinstance(given, Study):
         return given
-    name = given or (_STUDY.search(text)[1] if stage and _STUDY.search(text) else None)
-    if not name:
-        return None
     try:
-        return load_study(name, [])
+        return load_study(given or _STUDY.search(text)[1], [])
     except NbsError:
         if given:
             raise
         return None
+
+# %% ../../notebooks/trust/00_code.ipynb #660d8976
+_KEPT = 2000  # files that are remembered
+
+
+def _sha(*parts: str | bytes) -> str:
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass"))
+        found.update(b"|")
+    return found.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _version() -> str:
+    "What this library makes of code"
+    here = Path(import_module("nbs_lib.trust.calls").__file__).parent
+    return _sha(*(p.read_bytes() for p in sorted(here.glob("*.py"))))
+
+
+class Known:
+    "What earlier audits have found, by the hash of what they read"
+
+    def __init__(self):
+        self.file = project_root() / ".nbs" / "audit.json"
+        try:
+            self.entries = json.loads(self.file.read_text(encoding="utf-8"))
+            self.new = not isinstance(self.entries, dict)
+        except (OSError, ValueError):
+            self.entries, self.new = {}, False
+        self.entries = {} if self.new else self.entries
+
+    def get(self, key: str) -> tuple[list[Finding], list[str]] | None:
+        "Findings and notes, if every module that was read is as it was"
+        entry = self.entries.get(key)
+        try:
+            if entry and all(_sha(Path(p).read_bytes()) == sha for p, sha in entry["needs"].items()):
+                return [Finding(**f) for f in entry["findings"]], entry["notes"]
+        except (OSError, KeyError, TypeError, AttributeError):
+            pass
+        return None
+
+    def put(self, key: str, findings: list[Finding], notes: list[str], needs: Iterable[Path]) -> None:
+        "Remember"
+        needs = {str(p): _sha(p.read_bytes()) for p in needs}
+        self.entries[key] = {"needs": needs, "findings": [asdict(f) for f in findings], "notes": notes}
+        self.new = True
+
+    def save(self) -> None:
+        "Write down what is new; where that is not possible, the next audit takes longer"
+        if self.new:
+            kept = dict(list(self.entries.items())[-_KEPT:])
+            with contextlib.suppress(OSError):
+                write_atomically(self.file, json.dumps(kept))
+
+# %% ../../notebooks/trust/00_code.ipynb #f8a8d1bf
+_IGNORE = re.compile(r"#\s*nbs:\s*ignore\b[ \t]*([\w-]*)[ \t:,]*(.*)")
+
+
+def _idle_comments(code: Code) -> list[str]:
+    "Comments that ask for silence and do not get it"
+    notes = []
+    for cell in code.cells:
+        if "nbs: ignore" not in cell.source:
+            continue
+        for token in tokenize.generate_tokens(io.StringIO(cell.source).readline):
+            if token.type != tokenize.COMMENT or not (found := _IGNORE.search(token.string)):
+                continue
+            number = token.start[0]
+            where = (
+                f"{code.file}, cell {cell.number}, line {number}" if cell.number else f"{code.file}:{number}"
+            )
+            kind, reason = found[1], found[2].strip()
+            if kind not in KINDS:
+                notes.append(
+                    f"{where}: `# nbs: ignore {kind}`: there is no such kind{did_you_mean(kind, KINDS)}"
+                )
+            elif not reason:
+                notes.append(f"{where}: `# nbs: ignore {kind}` gives no reason, so it silences nothing")
+    return notes
+
+
+def _audit_file(
+    path: Path, raw: str, about: object, stage: str, modules: Modules
+) -> tuple[list[Finding], list[str]]:
+    "One file's findings and notes"
+    from nbs_lib.trust.flow import follow
+
+    code = read_code(path)
+    findings = follow(code, modules.beside(path.parent), about, stage)
+    return findings, [*code.notes, *_idle_comments(code)]
 
 
 def audit_code(
@@ -503,21 +600,24 @@ def audit_code(
     study: object = None,  # a Study or its name; else each stage notebook's own default
 ) -> Audit:  # findings by file, cell and line; notes; files
     "Read code for leaks, without running it"
-    from nbs_lib.trust.flow import follow
-
-    audit, modules = Audit(), Modules(project_root())
+    audit, modules, known = Audit(), Modules(project_root()), Known()
     found: dict = {}
     for path in _files(paths):
         raw = _text(path)[0]
         audit.files.append(relative(path))
-        if path.suffix == ".ipynb" or _WORTH.search(raw):
-            code = read_code(path)
-            text = "\n".join(c.source for c in code.cells)
-            if _WORTH.search(text):
-                stage = _stage_of(code, text)
-                about = _study_of(text, stage, study)
-                for f in follow(code, modules.beside(path.parent), about, stage):
-                    found.setdefault((f.file, f.cell, f.line, f.kind), f)
-            audit.notes += code.notes
+        stage = _stage_of(path, raw)
+        worth = (_WORTH_LIBRARY if stage == "library" else _WORTH).search(raw)
+        if not worth and path.suffix == ".py":
+            continue
+        about = _study_of(raw.replace('\\"', '"').replace('    "', ""), stage, study)
+        fingerprint = about.model_dump_json() if about is not None else ""
+        key = _sha(_version(), audit.files[-1], raw, stage, fingerprint)
+        if (entry := known.get(key)) is None:
+            entry = _audit_file(path, raw, about, stage, modules) if worth else ([], read_code(path).notes)
+            known.put(key, *entry, modules.asked if worth else ())
+        for f in entry[0]:
+            found.setdefault((f.file, f.cell, f.line, f.kind), f)
+        audit.notes += entry[1]
+    known.save()
     audit.findings = sorted(found.values(), key=lambda f: (f.file, f.cell, f.line, f.kind))
     return audit

@@ -6,15 +6,15 @@
 __all__ = ['NONE', 'Rows', 'together', 'Learnt', 'Value', 'Frame', 'Scope', 'Enough', 'Reader', 'rows_of', 'frame_of',
            'has_column', 'facts_in', 'own_facts', 'all_facts', 'meets_split', 'is_mild', 'meets_folds', 'meets_use',
            'meets_part', 'check_target', 'run', 'value', 'load_module', 'merged', 'rounds', 'element', 'fold_pair',
-           'nested', 'named', 'check_overlap', 'strings', 'without', 'only', 'column_of', 'with_column', 'rebind',
-           'assign', 'part_values', 'unbound', 'flipped', 'check_prediction', 'combine', 'apply_learnt', 'joined_lists',
-           'settled', 'attribute', 'unbound_attribute', 'selecting', 'cut_slice', 'cut_rows', 'as_estimator',
-           'make_estimator', 'inner_estimators', 'estimator_fact', 'fit', 'check_watched', 'flat_data', 'transform',
-           'predict', 'trained_on', 'trained_fact', 'score', 'test_score', 'choose', 'ordered_in_time', 'check_shuffle',
-           'check_folds', 'train_test_split', 'folds_of', 'cross_validate', 'check_holdout_path', 'check_holdout_key',
-           'check_read', 'check_whole_table', 'apply', 'invoke', 'fresh_data', 'statistic', 'supervised',
-           'fitted_at_once', 'below', 'side_by_side', 'flat_values', 'joined_expressions', 'with_expressions', 'follow',
-           'findings_of', 'is_target_line', 'ignored']
+           'nested', 'named', 'check_overlap', 'heard', 'strings', 'without', 'only', 'column_of', 'with_column',
+           'rebind', 'assign', 'part_values', 'unbound', 'flipped', 'check_prediction', 'combine', 'apply_learnt',
+           'joined_lists', 'settled', 'attribute', 'unbound_attribute', 'selecting', 'cut_slice', 'cut_rows',
+           'as_estimator', 'make_estimator', 'inner_estimators', 'estimator_fact', 'chooses_columns', 'fit',
+           'check_watched', 'flat_data', 'transform', 'predict', 'trained_on', 'trained_fact', 'score', 'test_score',
+           'choose', 'ordered_in_time', 'check_shuffle', 'check_folds', 'train_test_split', 'folds_of',
+           'cross_validate', 'check_holdout_path', 'check_holdout_key', 'check_read', 'check_whole_table', 'apply',
+           'invoke', 'fresh_data', 'statistic', 'supervised', 'fitted_at_once', 'below', 'side_by_side', 'flat_values',
+           'joined_expressions', 'with_expressions', 'follow', 'findings_of', 'is_target_line', 'ignored']
 
 # %% ../../notebooks/trust/00b_flow.ipynb #de672c26
 import ast
@@ -49,12 +49,13 @@ from .code import Cell, Code, Finding
 class Rows:
     "A set of rows: all of a table, a part of other rows, or several together"
 
-    __slots__ = ("parent", "part", "members", "parts", "fold", "seen", "given")
+    __slots__ = ("parent", "part", "members", "parts", "fold", "seen", "given", "guessed")
 
     def __init__(self, parent=None, part="all", members=(), fold=False):
         self.parent, self.part, self.members, self.fold = parent, part, members, fold
         self.parts: dict = {}
         self.seen: dict = {}  # cuts by hand, to recognise the other half
+        self.guessed = False  # a test part by its place only
         self.given = False  # a part by its file's or its name's word only
 
     def child(self, key: object, part: str, fold: bool = False) -> "Rows":
@@ -201,6 +202,7 @@ class Reader:
         self.loops = 0
         self.depth = 0
         self.steps = 0
+        self.plumbing: dict = {}  # functions that have nothing to do with rows
         self.known: dict = {}  # what functions have given
         self.called: set = set()
         self.classes: list = []
@@ -212,6 +214,9 @@ class Reader:
         self.groups: list = []
         self.grouped = False
         self.early: set = set()
+        self.trains: set = set()  # how training parts are called
+        self.fitted = False  # whether a model is fitted
+        self.pending: list = []  # targets in what is split; a leak unless columns are chosen later
 
     def place(self, node: ast.AST) -> tuple:
         "Where a node stands: file, cell, line, last line"
@@ -372,8 +377,9 @@ def _reaches(made: dict, column: str, goal: str, seen: frozenset = NONE) -> bool
     )
 
 
-def check_target(w: Reader, X: Value, y: Value, node: ast.AST, x_text: str) -> None:
+def check_target(w: Reader, X: Value, y: Value, node: ast.AST, x_text: str, later: bool = False) -> None:
     "Refuse the target among the features"
+    report = w.report if not later else lambda *said: w.pending.append((w.place(node), *said))
     name = y.get("column")
     if name is not None:
         w.answers.add(name)
@@ -384,7 +390,7 @@ def check_target(w: Reader, X: Value, y: Value, node: ast.AST, x_text: str) -> N
         return
     if name is not None and (not name.startswith("column ") or name == "column -1"):
         if has_column(X, name):
-            w.report(
+            report(
                 "target-in-features",
                 node,
                 "error",
@@ -394,7 +400,7 @@ def check_target(w: Reader, X: Value, y: Value, node: ast.AST, x_text: str) -> N
         made = X.get("made") or {}
         for column in made:
             if column != name and has_column(X, column) and _reaches(made, column, name):
-                w.report(
+                report(
                     "target-in-features",
                     node,
                     "error",
@@ -405,7 +411,7 @@ def check_target(w: Reader, X: Value, y: Value, node: ast.AST, x_text: str) -> N
     if len(made_of) == 1 and not any(f.group == "future" for f in own_facts(y)) and not frame.made:
         ((source, moved),) = made_of
         if not moved and source != name and not source.startswith("column ") and has_column(X, source):
-            w.report(
+            report(
                 "target-in-features",
                 node,
                 "error",
@@ -858,6 +864,16 @@ def check_overlap(w: Reader, name: str, part: str, v: Value, node: ast.AST) -> N
     rows.seen[name] = (name, part, made)
 
 # %% ../../notebooks/trust/00b_flow.ipynb #0e34079d
+def heard(w: Reader, name: str) -> None:
+    "Remember whether anything is called a training part; `X_tr` may be transformed instead, unless there is an `X_te`"
+    part = part_of_name(name)
+    if part == "train":
+        short = name.lower().endswith("tr") or "_tr_" in name.lower()
+        w.trains.add("tr" if short else "train")
+    elif part == "test" and name.lower().endswith("te"):
+        w.trains.add("te")
+
+
 def strings(v: Value) -> list[str] | None:
     "The texts that a value surely stands for"
     if v.type == "constant":
@@ -963,6 +979,7 @@ def rebind(w: Reader, node: ast.expr, v: Value) -> None:
 
 def assign(w: Reader, target: ast.expr, v: Value, node: ast.AST, quiet: bool = False) -> None:
     "Give a value to a target"
+    heard(w, _name_of(target))
     if isinstance(target, ast.Name):
         w.scope.names[target.id] = named(w, target.id, v, node)
     elif isinstance(target, (ast.Tuple, ast.List)):
@@ -1110,14 +1127,9 @@ def part_values(w: Reader, parts: Value, names: list[str], node: ast.AST) -> lis
     for source in sources:
         rows = rows_of(w, source)
         for part in chosen:
-            out.append(
-                source.but(
-                    rows=rows.child(parts.get("key"), part),
-                    cut=None,
-                    fresh=False,
-                    positions=source.get("positions"),
-                )
-            )
+            child = rows.child(parts.get("key"), part)
+            child.guessed = not any(part_of_name(n) for n in names)
+            out.append(source.but(rows=child, cut=None, fresh=False, positions=source.get("positions")))
     return out
 
 
@@ -1125,8 +1137,9 @@ def _chosen_parts(source: Value, names: list[str], n: int) -> list[str]:
     said = [part_of_name(x) for x in names]
     rows = source.rows
     held = rows is not None and rows.part in ("test", "valid")
+    unsaid = held and not any(said)
     usual = (
-        (["valid", "test"] if held else ["train", "test"])
+        (["valid", "valid" if unsaid else "test"] if held else ["train", "test"])
         if n == 2
         else ["train", *["valid"] * (n - 2), "test"]
     )
@@ -1178,6 +1191,7 @@ def unbound(w: Reader, name: str) -> Value:
     if name in _BUILTIN:
         return Value("module", path=name)
     part = part_of_name(name)
+    heard(w, name)
     v = Value("data", w.scope.given.child("name", part), unbound=name) if part else Value(unbound=name)
     if part and v.rows.part == "train":
         v.rows.given = True
@@ -1396,7 +1410,8 @@ def _compare(w: Reader, node: ast.Compare) -> Value:
         else None
     )
     sources = frozenset().union(*(s.get("sources") or NONE for s in data))
-    check_prediction(w, sides, node)
+    if isinstance(node.ops[0], (ast.Eq, ast.NotEq)):
+        check_prediction(w, sides, node)
     return Value(
         "data",
         rows_of(w, main),
@@ -1880,7 +1895,10 @@ def cut_rows(w: Reader, v: Value, key: Value, node: ast.AST) -> Value:
     rows, chosen = rows_of(w, v), rows_of(w, key)
     if v.get("positions") and not key.get("mask") and chosen is rows:
         return v.but(cut=key.get("cut"), resampled=key.get("resampled"))
-    if chosen.part != "all" and chosen is not rows and not chosen.holds(rows):
+    related = (
+        rows.holds(chosen) or key.get("key") is not None or key.get("positions") and not key.get("compared")
+    )
+    if chosen.part != "all" and chosen is not rows and not chosen.holds(rows) and related:
         if v.get("answer") or is_answer_name(_base_name(node)):
             pass
         elif chosen.fold:
@@ -1986,12 +2004,25 @@ def estimator_fact(w: Reader, v: Value, kind: str | None = None, group: str = "l
             at,
             v.get("learned"),
             place[1] if place else "the model",
-            place[2] if place else "…",
+            place[2] if place else "more",
             group=group,
         )
         fact.soft = v.get("role") == "categories"
         w.learnt[key] = fact
     return w.learnt[key]
+
+
+def chooses_columns(v: Value) -> bool:
+    "Whether an estimator takes some of the columns only"
+    own = v.get("cls") or ""
+    return (
+        own in ("ColumnTransformer", "unknown")
+        or "Select" in own
+        or "Column" in own
+        or "Extractor" in own
+        or any(chooses_columns(e) for e in v.get("inner") or ())
+        or v.get("methods") is not None
+    )
 
 
 _LABELS = frozenset("LabelEncoder LabelBinarizer MultiLabelBinarizer StringIndexer".split())
@@ -2052,20 +2083,23 @@ def fit(
     if y is not None and y.type in ("data", "?"):
         if predictor or role in ("select", "target", "resample"):
             rows_of(w, y)
-            check_target(w, X, y, node, x_text)
+            if not chooses_columns(v):
+                check_target(w, X, y, node, x_text)
+    w.fitted |= predictor
     meets_use(w, X, node, f"{who} is fitted on it")
     if (
         rows.part == "test"
         and not rows.fold
         and not UNTRANSFORMING.match(v.get("cls"))
         and not any(c in v.get("cls") for c in _CALIBRATORS)
-        and not v.get("prefit")
+        and (also or not rows.guessed)
     ):
         what = "is resampled" if role == "resample" else "is what it learns from"
+        severity = "warning" if role == "categories" else "error"
         w.report(
             "fit-on-test",
             node,
-            "error",
+            severity,
             f"{who} is fitted on `{x_text}`, which is the test part: the test part {what}.",
         )
     elif (
@@ -2143,7 +2177,7 @@ def transform(w: Reader, v: Value, X: Value, node: ast.Call, fresh: bool = False
         return Value()
     rows = rows_of(w, X)
     learned = v.get("learned")
-    out = X.but(fresh=False, mask=None, predicted=None)
+    out = X.but(fresh=False, mask=None, predicted=None, cut=None)
     if v.get("role") == "categories":
         out.more["column"] = None
     if learned is None or v.get("role") == "none":
@@ -2286,15 +2320,7 @@ def train_test_split(w: Reader, args: list[Value], kwargs: dict, node: ast.Call)
     )
     for i, v in enumerate(arrays):
         rows_of(w, v)
-        if (
-            v.get("saidanswer")
-            or i
-            and (
-                v.get("answer")
-                or v.get("column") is not None
-                or is_answer_name(w.text(node.args[i]) if i < len(node.args) else "")
-            )
-        ):
+        if i and not w.text(node.args[i] if i < len(node.args) else None).lower().startswith("x"):
             w.answers.update({v.get("column")} - {None})
             for fact in own_facts(v) - arrays[0].facts:
                 fact.answer = True
@@ -2304,7 +2330,7 @@ def train_test_split(w: Reader, args: list[Value], kwargs: dict, node: ast.Call)
             if fact.group == "future" and len(arrays) > 1 and column not in w.answers:
                 w.meet(fact, node, words)
     if len(arrays) > 1:
-        check_target(w, arrays[0], arrays[1], node, w.text(node.args[0]) if node.args else "X")
+        check_target(w, arrays[0], arrays[1], node, w.text(node.args[0]) if node.args else "X", later=True)
     check_shuffle(w, arrays, node, "`train_test_split`", in_order, False)
     w.used = True
     return Value(
@@ -2342,7 +2368,9 @@ def cross_validate(w: Reader, args: list[Value], kwargs: dict, node: ast.Call, t
     rows_of(w, X)
     w.used = True
     if y is not None and y.type in ("data", "?"):
-        check_target(w, X, y, node, w.text(x_node))
+        if not (est.type == "estimator" and chooses_columns(est)):
+            check_target(w, X, y, node, w.text(x_node))
+    w.fitted = True
     meets_folds(w, X, node, f"`{tail}` in line {node.lineno}")
     check_folds(w, kwargs.get("cv"), X, node, kwargs)
     if (
@@ -2490,10 +2518,30 @@ def invoke(w: Reader, f: Value, args: list[Value], kwargs: dict, self: Value | N
         return w.known[key].but()
     if w.depth >= _DEEP:
         return Value()
+    if _is_plumbing(w, f, [*args, *kwargs.values()], self):
+        return Value()
     w.known[key] = Value()  # while it is followed: a function that calls itself adds nothing
     v = _invoke(w, f, args, kwargs, self)
     w.known[key] = v
     return v.but() if v.type in ("estimator", "data") else v
+
+
+_ABOUT_ROWS = re.compile(
+    r"fit|split|train|test|holdout|sampl|shift|roll|fill|mean|median|std|quantile|read_|load|frame|df|data|\bX|\by\b|scal|scor|select|concat|merge|predict|fold|corr|column|table|csv|parquet|interpol|group|encod|smote|trial"
+)
+
+
+def _is_plumbing(w: Reader, f: Value, args: list[Value], self: Value | None) -> bool:
+    "Whether a function has nothing to do with rows: neither what it is given nor what it says"
+    node = f.get("node")
+    if id(node) not in w.plumbing:
+        lines = f.get("cell").lines[node.lineno - 1 : node.end_lineno]
+        w.plumbing[id(node)] = not _ABOUT_ROWS.search("\n".join(lines))
+    return (
+        w.plumbing[id(node)]
+        and (self is None or not self.get("attrs"))
+        and all(v.type in ("?", "constant") and v.rows is None and not v.facts for v in args)
+    )
 
 
 def _signature(v: Value) -> object:
@@ -2930,9 +2978,8 @@ def _metric(w: Reader, args: list[Value], kwargs: dict, node: ast.Call, tail: st
             invoke(w, v, [], {})
     kept = test_score(w, tables, node)
     if tail in CURVES:
-        return Value(
-            "seq", None, kept.facts, items=[Value("score", None, kept.facts, many=True) for _ in range(3)]
-        )
+        one = Value("score", None, kept.facts, many=True)
+        return Value("seq", None, kept.facts, items=[one, one, Value("?")])
     return kept
 
 
@@ -2961,7 +3008,7 @@ def _optimized(w: Reader, args: list[Value], kwargs: dict, node: ast.Call) -> Va
 
 # %% ../../notebooks/trust/00b_flow.ipynb #a1ece102
 _NO_FEATURE = re.compile(
-    r"(?i)weight|loss|err|pred|prob|score|codes?\b|_id\b|index|rank|count|length|resid|history|metric|result|accur"
+    r"(?i)^w$|weight|loss|err|pred|prob|score|codes?\b|_id\b|index|rank|count|length|resid|history|metric|result|accur"
 )
 
 
@@ -3543,7 +3590,7 @@ def _whole_table(w, args, kwargs, node, tail, path):
 
 @_named("make_pipeline", "make_column_transformer", "make_union")
 def _make_pipeline(w, args, kwargs, node, tail, path):
-    return make_estimator(w, "Pipeline", node, args, kwargs)
+    return make_estimator(w, "ColumnTransformer" if "column" in tail else "Pipeline", node, args, kwargs)
 
 
 @_named(
@@ -4855,8 +4902,13 @@ def findings_of(w: Reader) -> list[Finding]:
         soft = all(s for *_, s in fact.found)
         at = place if fact.group == "trained" else fact.at
         _keep(found, kind, at, "warning" if soft or fact.soft else "error", _sentence(w, fact, words, place))
+    if not w.fitted:
+        for place, kind, _, severity, says in w.pending:
+            _keep(found, kind, place, severity, says)
     for (kind, _), (place, severity, says) in w.reports.items():
         if kind == "split-group" and w.study is None and w.grouped:
+            continue
+        if kind == "fit-on-test" and not (w.trains >= {"tr", "te"} or "train" in w.trains):
             continue
         _keep(found, kind, place, severity, says)
     return sorted(found.values(), key=lambda f: (f.file, f.cell, f.line, f.kind))
