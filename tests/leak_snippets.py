@@ -32,7 +32,10 @@ class Snippet:
             path.write_text(self.source)
             return path
         path = folder / f"{stem}.ipynb"
-        code = [{"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None, "source": c} for c in cells]
+        code = [
+            {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None, "source": c}
+            for c in cells
+        ]
         path.write_text(json.dumps({"cells": code, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
         return path
 

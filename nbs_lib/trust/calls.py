@@ -20,11 +20,10 @@ STATELESS = _words(
     "Normalizer Binarizer FunctionTransformer PolynomialFeatures HashingVectorizer FeatureHasher GaussianRandomProjection "
     "SparseRandomProjection RBFSampler SkewedChi2Sampler AdditiveChi2Sampler PolynomialCountSketch MissingIndicator "
     "DatetimeEncoder ToDatetime ToFloat Cleaner CyclicalFeatures DatetimeFeatures SentenceTransformer TextEncoder "
-    "LabelEncoderFixed HashingEncoder DropColumns SelectCols DropCols ColumnSelector"
+    "LabelEncoder LabelBinarizer MultiLabelBinarizer StringIndexer HashingEncoder DropColumns SelectCols DropCols ColumnSelector"
 )  # learn nothing from the rows
 CATEGORIES_ONLY = _words(
-    "LabelEncoder OneHotEncoder OrdinalEncoder LabelBinarizer MultiLabelBinarizer CountVectorizer DictVectorizer "
-    "StringIndexer OneHotEncoderEstimator BaseNEncoder BinaryEncoder DummyEncoder ToCategorical GapEncoder "
+    "OneHotEncoder OrdinalEncoder CountVectorizer DictVectorizer OneHotEncoderEstimator BaseNEncoder BinaryEncoder DummyEncoder ToCategorical GapEncoder "
     "TableVectorizer MinHashEncoder SimilarityEncoder Tokenizer TextVectorization StringLookup IntegerLookup CategoryEncoding"
 )  # learn which values there are
 CONTAINERS = _words(
@@ -170,7 +169,7 @@ _TIME = re.compile(
     r"(?i:(?:^|[_\s])(?:date|dates|time|times|timestamp|datetime|ds|dt|ts|period|week|month|year|day|hour|quarter)(?:[_\s]|$)|_at$)|[a-z](?:Date|Time|Timestamp|DateTime)$"
 )
 _ANSWER = re.compile(
-    r"(?i)^(y|target|label|labels|outcome|response|answer|ys)(_|\d|$)|(target|label|outcome|_y)$|^y(?=[A-Z_]|train|test|tr$|te$|val)|^(target|label|future|fwd|forward)"
+    r"(?i:^(?:y|target|label|labels|outcome|response|answer|ys)(?:_|\d|$)|(?:target|label|outcome|_y)$|^(?:target|label|future|fwd|forward)|^y(?:train|test|val|valid|tr|te)(?:_|\d|$))|^y[A-Z]"
 )
 
 

@@ -435,7 +435,7 @@ _LEARNS = r"\.fit\w*\(|train_test_split|cross_val|KFold\(|SearchCV|\.shift\(|cen
 _WORTH_LIBRARY = re.compile(_LEARNS)
 _WORTH = re.compile(
     _LEARNS
-    + r"|fit|split|train|sample|rolling|backfill|holdout|eval_set|valid_sets|_score|scale\(|read_table"
+    + r"|open_stage|fit|split|train|sample|rolling|backfill|holdout|eval_set|valid_sets|_score|scale\(|read_table"
 )  # without any of these there is nothing to find
 
 
@@ -486,21 +486,19 @@ class Modules:
         return find
 
 
-def _study_of(text: str, stage: str, given: object) -> object:
+def _study_of(text: str, stage: str, given: object) -> object:  # a Study, or None
     "The study that a file is about"
     if given is None and not (
         stage in ("exploration", "features", "modeling", "evaluation") and _STUDY.search(text)
     ):
         return None
-    from nbs_lib.core.study import Study, load_study
-
-    if isinstance(given, Study):
+    if given is not None:
         return given
+    from nbs_lib.core.study import load_study
+
     try:
-        return load_study(given or _STUDY.search(text)[1], [])
+        return load_study(_STUDY.search(text)[1], [])
     except NbsError:
-        if given:
-            raise
         return None
 
 # %% ../../notebooks/trust/00_code.ipynb #660d8976
@@ -601,6 +599,10 @@ def audit_code(
 ) -> Audit:  # findings by file, cell and line; notes; files
     "Read code for leaks, without running it"
     audit, modules, known = Audit(), Modules(project_root()), Known()
+    if isinstance(study, str):
+        from nbs_lib.core.study import load_study
+
+        study = load_study(study, [])
     found: dict = {}
     for path in _files(paths):
         raw = _text(path)[0]

@@ -153,11 +153,12 @@ class Frame:
 class Scope:
     "Names and their values"
 
-    __slots__ = ("names", "outer", "given", "home")
+    __slots__ = ("names", "outer", "given", "whole", "home")
 
     def __init__(self, outer=None, home=None):
         self.names: dict[str, Value] = {}
         self.outer = outer
+        self.whole = Rows()  # those of `X`, `y` and the like, where nothing explains them
         self.given = Rows()  # what parameters called train and test are parts of
         self.home = home
 
@@ -197,7 +198,7 @@ class Reader:
         self.answers: set = set()  # columns that are targets
         if study is not None:
             self.answers.add(study.target)
-        self.dropped: set = set()  # columns that are dropped somewhere
+        self.dropped: dict = {}  # when columns were last dropped, in steps
         self.control: list = []  # what the conditions around a statement have learnt
         self.loops = 0
         self.depth = 0
@@ -326,7 +327,7 @@ def meets_split(w: Reader, v: Value, node: ast.AST, words: str, spared: frozense
         if column is None:
             w.meet(fact, node, words, soft=fact.soft or is_mild(fact, rows))
         elif column not in spared:
-            w.maybe.append((fact, column, w.place(node), words))
+            w.maybe.append((fact, column, w.place(node), words, w.steps))
 
 
 def is_mild(fact: Learnt, rows: Rows) -> bool:
@@ -362,7 +363,7 @@ def meets_part(w: Reader, fact: Learnt, rows: Rows, node: ast.AST, words: str) -
     "What was learnt from more rows than a part's own is applied to the part"
     if rows.part == "all" or fact.rows is rows or not fact.rows.holds(rows) or rows.holds(fact.rows):
         return
-    if rows.part == fact.rows.part == "train":
+    if rows.part == fact.rows.part == "train" or fact.kind == "resample-before-split":
         return
     w.meet(fact, node, words, soft=fact.soft or is_mild(fact, fact.rows))
 
@@ -593,7 +594,7 @@ def _delete(w: Reader, node: ast.Delete) -> None:
             base, key = value(w, target.value), value(w, target.slice)
             if base.type == "data" and (names := strings(key)):
                 frame_of(base)
-                w.dropped.update(names)
+                w.dropped.update(dict.fromkeys(names, w.steps))
                 w.scope.names[target.value.id] = without(base, names)
 
 # %% ../../notebooks/trust/00b_flow.ipynb #83a5d518
@@ -605,15 +606,42 @@ def _if(w: Reader, node: ast.If) -> None:
         choose(w, test, node, "the best one is kept in a loop")
     w.control.append(frozenset(f for f in facts if f.group == "learn" and f.kind == "select-before-split"))
     before = dict(w.scope.names)
-    run(w, node.body)
+    taken = _is_taken(w, node.test)
+    if taken is not False:
+        run(w, node.body)
     after = w.scope.names
-    if node.orelse:
+    if taken is False:
+        run(w, node.orelse)
+    elif node.orelse and taken is None:
         w.scope.names = before
         run(w, node.orelse)
         other, w.scope.names = w.scope.names, after
         for name, v in other.items():
             w.scope.names[name] = merged(after[name], v) if name in after else v
     w.control.pop()
+
+
+def _is_taken(w: Reader, test: ast.expr) -> bool | None:
+    "Whether an `if x is None` is surely taken, or surely not"
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        inner = _is_taken(w, test.operand)
+        return None if inner is None else not inner
+    if (
+        not isinstance(test, ast.Compare)
+        or len(test.ops) != 1
+        or not isinstance(test.ops[0], (ast.Is, ast.IsNot))
+    ):
+        return None
+    if not isinstance(test.comparators[0], ast.Constant) or test.comparators[0].value is not None:
+        return None
+    v = value(w, test.left)
+    if v.get("none"):
+        found = True
+    elif v.type in ("estimator", "data", "seq", "map", "object", "function", "stat", "splitter"):
+        found = False
+    else:
+        return None
+    return found if isinstance(test.ops[0], ast.Is) else not found
 
 
 def _keeps_best(node: ast.If) -> bool:
@@ -651,7 +679,10 @@ def merged(a: Value, b: Value) -> Value:
     main, other = (a, b) if a.type not in ("?", "constant") or b.type == "?" else (b, a)
     if main.type == "estimator" or other.type == "?":
         return main
-    return main.but(facts=main.facts | other.facts)
+    columns = dict(main.get("columns") or {})
+    for name, facts in (other.get("columns") or {}).items():
+        columns[name] = columns.get(name, NONE) | facts
+    return main.but(facts=main.facts | other.facts, columns=columns)
 
 
 @_does(ast.For, ast.AsyncFor)
@@ -806,11 +837,8 @@ def named(w: Reader, name: str, v: Value, node: ast.AST) -> Value:
     part = part_of_name(name)
     if v.get("cut"):
         if part is None:
-            return (
-                v.but(cut=None, facts=v.facts | (v.get("cutfacts") or NONE), cutfacts=None)
-                if v.get("cut") == "mask"
-                else v
-            )
+            kept = v.but(facts=v.facts | (v.get("cutfacts") or NONE), cutfacts=None)
+            return kept.but(cut=None) if v.get("cut") == "mask" else kept
         v = v.but(cutfacts=None)
         rows = rows_of(w, v)
         check_overlap(w, name, part, v, node)
@@ -1197,10 +1225,13 @@ def unbound(w: Reader, name: str) -> Value:
         v.rows.given = True
     if is_answer_name(name):
         v.more["answer"] = True
+    if not part and (is_answer_name(name) or name.lower() in _WHOLE):
+        v.rows = w.scope.whole
     w.scope.names[name] = v
     return v
 
 
+_WHOLE = frozenset("x xs df data features frame table inputs".split())
 _BUILTIN = frozenset(
     "print len range list dict set tuple sorted min max sum abs enumerate zip map filter any all next iter open str int "
     "float round isinstance getattr setattr type super reversed display bool".split()
@@ -1339,7 +1370,7 @@ def _filtered(w: Reader, many: Value, name: str, conditions: list[ast.expr]) -> 
             sure = False
         else:
             out |= frozenset(found)
-    w.dropped.update(out)
+    w.dropped.update(dict.fromkeys(out, w.steps))
     if names is not None and many.type != "columns":
         return Value("seq", items=[Value("constant", value=n) for n in names if n not in out], open=not sure)
     if not sure:
@@ -1397,6 +1428,9 @@ def _bool(w: Reader, node: ast.BoolOp) -> Value:
 @_says(ast.Compare)
 def _compare(w: Reader, node: ast.Compare) -> Value:
     sides = [value(w, node.left), *(value(w, x) for x in node.comparators)]
+    for v in sides:
+        if v.type == "?" and v.rows is not None and len(sides) > 1:
+            rows_of(w, v)
     facts = frozenset().union(*(s.facts for s in sides))
     data = [s for s in sides if s.type == "data"]
     if not data:
@@ -1531,7 +1565,21 @@ def apply_learnt(w: Reader, v: Value, node: ast.AST) -> None:
     if rows.part == "all" or v.get("answer") or v.get("predicted"):
         return
     for fact in v.facts:
-        if fact.group == "learn":
+        if (
+            fact.group == "learn"
+            and fact.rows is rows
+            and rows.part == "test"
+            and not rows.fold
+            and fact.kind == "statistic-before-split"
+        ):
+            if "(answer)" not in fact.columns and not rows.guessed:
+                w.report(
+                    "fit-on-test",
+                    node,
+                    "error",
+                    f"{fact.who} is a statistic of the test part, and changes it.",
+                )
+        elif fact.group == "learn":
             meets_part(w, fact, rows, node, f"its result is applied to the {_PART[rows.part]}")
 
 
@@ -1910,13 +1958,11 @@ def cut_rows(w: Reader, v: Value, key: Value, node: ast.AST) -> Value:
         return v.but(rows=chosen, saidtest=key.get("saidtest"), cut=None)
     facts = v.facts
     cut = key.get("cut") or ("mask" if key.get("mask") else "positions")
-    twice = key.get("resampled")
-    if twice is not None:
-        facts = facts | {twice}
     how = key.get("how")
     if how and key.get("inverted"):
         how = ("not", *how)
-    by = frozenset(f for f in key.facts if f.group == "learn")
+    by = frozenset(f for f in key.facts if f.group == "learn" and f.kind != "resample-before-split")
+    by |= {w.learn(f.kind, node, rows, f.who, f.what) for f in key.facts if f.kind == "resample-before-split"}
     return v.but(facts=facts, cut=cut, how=how, subset=True, cutfacts=(v.get("cutfacts") or NONE) | by)
 
 # %% ../../notebooks/trust/00b_flow.ipynb #f49002b7
@@ -2613,7 +2659,7 @@ def _bind(w: Reader, parameters: ast.arguments, args: list[Value], kwargs: dict,
                     text=default.value if isinstance(default.value, str) else None,
                 )
             elif isinstance(default, ast.Constant) and given:
-                w.scope.names[name] = Value()
+                w.scope.names[name] = Value(none=True)
             else:
                 unbound(w, name)
                 if name in _BUILTIN:
@@ -2786,7 +2832,9 @@ def _function(w: Reader, tail: str, path: str, args: list[Value], kwargs: dict, 
     flat = [*args, *(v for k, v in kwargs.items() if k != "**")]
     if tail in SUPERVISED or tail in FITTING or tail in STATISTICS and path != tail:
         for v in flat:
-            if v.type == "?" and v.get("unbound"):
+            if v.type == "?" and (
+                v.get("unbound") or v.rows is not None or tail in FITTING and v.get("text") is None
+            ):
                 rows_of(w, v)
     data = [v for v in flat if v.type == "data"]
     if path.startswith("nbs_lib.") and tail not in ("read_table", "split_holdout"):
@@ -3113,7 +3161,11 @@ def fitted_at_once(w: Reader, v: Value, node: ast.Call, name: str, kwargs: dict 
         w.report(
             "fit-on-test", node, "error", f"`{w.text(node)}` learns from the test part what it changes it by."
         )
-    kind = "statistic-before-split" if name == "qcut" else "fit-before-split"
+    kind = (
+        "statistic-before-split"
+        if name in ("qcut", "zscore", "robust_zscore", "boxcox", "yeojohnson", "winsorize", "whiten")
+        else "fit-before-split"
+    )
     fact = w.learn(
         kind,
         node,
@@ -3155,6 +3207,11 @@ def _train_test_split(w, args, kwargs, node, tail, path):
 @_named("random_split", "array_split", "randomSplit")
 def _random_split(w, args, kwargs, node, tail, path):
     source = args[0] if args else Value()
+    if source.type == "object":
+        source = next(
+            (v for v in (source.get("attrs") or {}).values() if v.type == "data" and not v.get("answer")),
+            source,
+        )
     if source.type not in ("data", "?"):
         return None
     meets_split(w, source, node, f"the split in line {node.lineno}")
@@ -3230,6 +3287,15 @@ def _hstack(w, args, kwargs, node, tail, path):
     return side_by_side(w, items or [first])
 
 
+def _columns_together(several: list[tuple | None]) -> tuple | None:
+    "The columns of tables that are put beside one another"
+    if any(have is None for have in several):
+        return None
+    named = frozenset().union(*(names for how, names in several if how == "only"))
+    left_out = [names for how, names in several if how == "minus"]
+    return ("minus", frozenset.intersection(*left_out) - named) if left_out else ("only", named)
+
+
 def side_by_side(w: Reader, tables: list[Value]) -> Value | None:
     "Tables put beside one another"
     tables = [v for v in tables if v.type == "data"]
@@ -3239,15 +3305,9 @@ def side_by_side(w: Reader, tables: list[Value]) -> Value | None:
     frames = {id(v.get("frame")) for v in tables if v.get("frame") is not None}
     have = None
     if len(frames) == 1:
-        columns = [
-            frozenset({v.get("column")}) if v.get("column") else (v.get("have") or ("", None)) for v in tables
-        ]
-        wide = next((c for c in columns if isinstance(c, tuple)), None)
-        narrow = frozenset().union(*(c for c in columns if isinstance(c, frozenset)))
-        if wide is None:
-            have = ("only", narrow)
-        elif wide[1] is not None:
-            have = ("minus", wide[1] - narrow) if wide[0] == "minus" else ("only", wide[1] | narrow)
+        have = _columns_together(
+            [("only", frozenset({v.get("column")})) if v.get("column") else v.get("have") for v in tables]
+        )
     merged_columns: dict = {}
     facts = NONE
     for v in tables:
@@ -3424,10 +3484,15 @@ def _with_first(node: ast.Call, table: Value, args: list[Value]) -> ast.Call:
     return ast.copy_location(copy, node)
 
 
+@_named("flatnonzero", "argwhere", "nonzero")
+def _where_true(w, args, kwargs, node, tail, path):
+    return Value("data", args[0].rows, positions=True) if args and args[0].type == "data" else None
+
+
 @_named("len")
 def _len(w, args, kwargs, node, tail, path):
     return Value(
-        "?", of=args[0].rows if args and args[0].type == "data" else (args[0].get("of") if args else None)
+        "?", of=args[0].rows if args and args[0].rows is not None else (args[0].get("of") if args else None)
     )
 
 
@@ -3721,6 +3786,12 @@ def _unknown_method(
     w: Reader, base: Value, name: str, args: list[Value], kwargs: dict, node: ast.Call
 ) -> Value:
     "A method of something that is not known"
+    if name in ("permutation", "choice", "choices", "permuted"):
+        found = _FUNCTIONS["permutation" if name == "permuted" else name](
+            w, args, kwargs, node, name, f"random.{name}"
+        )
+        if found is not None:
+            return found
     if name in _OPTIMIZERS:
         return _optimized(w, args, kwargs, node)
     if name == "train_test_split":
@@ -3970,7 +4041,7 @@ def _columns_method(w, base, name, args, kwargs, node):
         if more is not None and have is not None:
             changed = ("minus", have[1] | set(more)) if have[0] == "minus" else ("only", have[1] - set(more))
         if more:
-            w.dropped.update(more)
+            w.dropped.update(dict.fromkeys(more, w.steps))
         out = base.but(have=changed)
         if name == "remove":
             rebind(w, node.func.value, out)
@@ -4007,7 +4078,7 @@ def _seq_method(w, base, name, args, kwargs, node):
         gone = strings(args[0])
         items = base.get("items") or []
         if gone:
-            w.dropped.update(gone)
+            w.dropped.update(dict.fromkeys(gone, w.steps))
             base.more["items"] = [i for i in items if i.get("value") != gone[0]]
         return Value()
     if name == "index":
@@ -4481,7 +4552,7 @@ def _drop(w, v, args, kwargs, node, name):
         return _left_over(w, v, by, node)
     if names is not None:
         for n in names:
-            w.dropped.add(n)
+            w.dropped[n] = w.steps
         frame_of(v)
         more = [
             s
@@ -4550,7 +4621,7 @@ def _pop(w, v, args, kwargs, node, name):
     if not names or len(names) != 1:
         return None
     column = column_of(w, v, names[0])
-    w.dropped.update(names)
+    w.dropped.update(dict.fromkeys(names, w.steps))
     rebind(w, node.func.value, without(v, names))
     return column
 
@@ -4569,6 +4640,9 @@ def _assign_columns(w, v, args, kwargs, node, name):
     out = v
     for column, new in kwargs.items():
         if column == "**":
+            out = out.but(
+                facts=out.facts | frozenset(f for f in all_facts(new) if f.group in ("learn", "future"))
+            )
             continue
         if new.type == "function":
             new = invoke(w, new, [out.but(cut=None)], {})
@@ -4881,8 +4955,8 @@ def _kind_of(w: Reader, fact: Learnt) -> str | None:
 
 def findings_of(w: Reader) -> list[Finding]:
     "All that was found, one for each line and kind"
-    for fact, column, place, words in w.maybe:
-        if column not in w.answers and (column not in w.dropped or fact.found):
+    for fact, column, place, words, step in w.maybe:
+        if column not in w.answers and (w.dropped.get(column, -1) < step or fact.found):
             fact.found.append((place, words, fact.soft))
     found: dict = {}
     for fact in w.learnt.values():
