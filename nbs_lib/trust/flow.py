@@ -10,8 +10,8 @@ __all__ = ['NONE', 'Rows', 'together', 'Learnt', 'Value', 'Frame', 'Scope', 'Eno
            'rebind', 'assign', 'part_values', 'unbound', 'flipped', 'check_prediction', 'combine', 'apply_learnt',
            'joined_lists', 'settled', 'attribute', 'unbound_attribute', 'selecting', 'cut_slice', 'cut_rows',
            'as_estimator', 'make_estimator', 'inner_estimators', 'estimator_fact', 'chooses_columns', 'fit',
-           'check_watched', 'flat_data', 'transform', 'predict', 'trained_on', 'trained_fact', 'score', 'test_score',
-           'choose', 'ordered_in_time', 'check_shuffle', 'check_folds', 'train_test_split', 'folds_of',
+           'check_part', 'check_watched', 'flat_data', 'transform', 'predict', 'trained_on', 'trained_fact', 'score',
+           'test_score', 'choose', 'ordered_in_time', 'check_shuffle', 'check_folds', 'train_test_split', 'folds_of',
            'cross_validate', 'check_holdout_path', 'check_holdout_key', 'check_read', 'check_whole_table', 'apply',
            'invoke', 'fresh_data', 'statistic', 'supervised', 'fitted_at_once', 'below', 'side_by_side', 'flat_values',
            'joined_expressions', 'with_expressions', 'follow', 'findings_of', 'is_target_line', 'ignored']
@@ -21,6 +21,8 @@ import ast
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator
+
+from fastcore.basics import patch
 
 from ..core.study import Study
 from nbs_lib.trust.calls import (
@@ -219,49 +221,59 @@ class Reader:
         self.fitted = False  # whether a model is fitted
         self.pending: list = []  # targets in what is split; a leak unless columns are chosen later
 
-    def place(self, node: ast.AST) -> tuple:
-        "Where a node stands: file, cell, line, last line"
-        return (
-            self.cell.file,
-            self.cell.number,
-            node.lineno,
-            getattr(node, "end_lineno", node.lineno),
-            self.cell,
-        )
+# %% ../../notebooks/trust/00b_flow.ipynb #d84f8b2b
+@patch
+def place(self: Reader, node: ast.AST) -> tuple:
+    "Where a node stands: file, cell, line, last line"
+    return (
+        self.cell.file,
+        self.cell.number,
+        node.lineno,
+        getattr(node, "end_lineno", node.lineno),
+        self.cell,
+    )
 
-    def text(self, node: ast.AST | None, limit: int = 48) -> str:
-        "A piece of code as it is written, shortened"
-        if node is None:
-            return "…"
-        end = getattr(node, "end_lineno", 0)
-        try:
-            if end == node.lineno:
-                line = self.cell.lines[node.lineno - 1].encode()[node.col_offset : node.end_col_offset]
-                said = line.decode("utf-8", "replace")
-            else:
-                said = ast.unparse(node)
-        except (IndexError, ValueError, RecursionError, AttributeError):
-            said = "…"
-        said = " ".join(said.split())
-        return said if len(said) <= limit else said[: limit - 1] + "…"
 
-    def learn(self, kind: str, node: ast.AST, rows: Rows, who: str, what: str, **more: object) -> Learnt:
-        "Remember that something is learnt here"
-        place = self.place(node)
-        key = (kind, place[:3], node.col_offset, id(rows))
-        if key not in self.learnt:
-            self.learnt[key] = Learnt(kind, place, rows, who, what, **more)
-            self.learnt[key].inside = bool(self.returns)
-        return self.learnt[key]
+@patch
+def text(self: Reader, node: ast.AST | None, limit: int = 48) -> str:
+    "A piece of code as it is written, shortened"
+    if node is None:
+        return "…"
+    end = getattr(node, "end_lineno", 0)
+    try:
+        if end == node.lineno:
+            line = self.cell.lines[node.lineno - 1].encode()[node.col_offset : node.end_col_offset]
+            said = line.decode("utf-8", "replace")
+        else:
+            said = ast.unparse(node)
+    except (IndexError, ValueError, RecursionError, AttributeError):
+        said = "…"
+    said = " ".join(said.split())
+    return said if len(said) <= limit else said[: limit - 1] + "…"
 
-    def report(self, kind: str, node: ast.AST, severity: str, says: str) -> None:
-        "A leak that needs nothing else"
-        place = self.place(node)
-        self.reports.setdefault((kind, place[:3]), (place, severity, says))
 
-    def meet(self, fact: Learnt, node: ast.AST, words: str, soft: bool = False) -> None:
-        "What was learnt has met rows that it was learnt from"
-        fact.found.append((self.place(node), words, soft))
+@patch
+def learn(self: Reader, kind: str, node: ast.AST, rows: Rows, who: str, what: str, **more: object) -> Learnt:
+    "Remember that something is learnt here"
+    place = self.place(node)
+    key = (kind, place[:3], node.col_offset, id(rows))
+    if key not in self.learnt:
+        self.learnt[key] = Learnt(kind, place, rows, who, what, **more)
+        self.learnt[key].inside = bool(self.returns)
+    return self.learnt[key]
+
+
+@patch
+def report(self: Reader, kind: str, node: ast.AST, severity: str, says: str) -> None:
+    "A leak that needs nothing else"
+    place = self.place(node)
+    self.reports.setdefault((kind, place[:3]), (place, severity, says))
+
+
+@patch
+def meet(self: Reader, fact: Learnt, node: ast.AST, words: str, soft: bool = False) -> None:
+    "What was learnt has met rows that it was learnt from"
+    fact.found.append((self.place(node), words, soft))
 
 # %% ../../notebooks/trust/00b_flow.ipynb #d1bd537a
 def rows_of(w: Reader, v: Value) -> Rows:
@@ -1762,58 +1774,63 @@ def _subscript(w: Reader, node: ast.Subscript) -> Value:
             return _two_keys(w, base, key_node, node)
         return _one_key(w, base, key_node, value(w, key_node), node)
     key = value(w, key_node)
-    if base.type == "map":
-        name = key.get("value") if key.type == "constant" else None
-        if name in (base.get("map") or {}):
-            return base.get("map")[name]
-        items = [*(base.get("map") or {}).values()] or base.get("items") or []
-        return items[0] if len(items) == 1 else Value(facts=base.facts)
-    if base.type == "seq":
-        return _item(w, base, key, node)
-    if base.type == "columns":
-        return Value("columns", None, base.facts | key.facts, frame=base.get("frame"), have=None)
-    if base.type == "group":
-        return base.but(chosen=strings(key))
-    if base.type in ("stat", "score"):
-        if base.get("sorted") and key.type in ("constant", "slice") and base.type == "score":
-            choose(w, base, node, "the best of them is taken")
-        return base.but(facts=base.facts | key.facts, picked=strings(key))
-    if base.type == "constant":
-        items = base.get("value")
-        if isinstance(items, (list, tuple)) and key.type == "constant" and isinstance(key.get("value"), int):
-            at = key.get("value")
-            return Value("constant", value=items[at]) if -len(items) <= at < len(items) else Value()
-        return Value(text=base.get("text"))
-    if base.type == "folds":
-        return fold_pair(base)
-    if base.type == "?":
-        names = strings(key)
-        if names and len(names) == 1:
-            mapped = base.get("map") or {}
-            if names[0] in mapped:
-                return mapped[names[0]]
-            part = part_of_name(names[0])
-            if part:
-                home = base.more.setdefault("given", Rows())
-                mapped[names[0]] = Value("data", home.child("key", part))
-                base.more["map"] = mapped
-                return mapped[names[0]]
-            if base.get("unbound") or base.get("called") is not None:
-                rows_of(w, base)
-                return column_of(w, base, names[0])
-            return Value(facts=base.facts, text=f"{base.get('text') or ''}[{names[0]}]")
-        if names:
-            rows_of(w, base)
-            frame_of(base)
-            return only(base, names)
-        if isinstance(key_node, ast.Tuple):
-            rows_of(w, base)
-            return _two_keys(w, base, key_node, node)
-        if key.type == "data" or isinstance(key_node, ast.Slice):
-            rows_of(w, base)
-            return _one_key(w, base, key_node, key, node)
-        return Value(facts=base.facts | key.facts)
-    return Value(facts=base.facts)
+    handler = _ITEM_OF.get(base.type)
+    return handler(w, base, key, node) if handler else Value(facts=base.facts)
+
+
+def _item_of_map(w: Reader, base: Value, key: Value, node: ast.Subscript) -> Value:
+    name = key.get("value") if key.type == "constant" else None
+    if name in (base.get("map") or {}):
+        return base.get("map")[name]
+    items = [*(base.get("map") or {}).values()] or base.get("items") or []
+    return items[0] if len(items) == 1 else Value(facts=base.facts)
+
+
+def _item_of_score(w: Reader, base: Value, key: Value, node: ast.Subscript) -> Value:
+    if base.get("sorted") and key.type in ("constant", "slice") and base.type == "score":
+        choose(w, base, node, "the best of them is taken")
+    return base.but(facts=base.facts | key.facts, picked=strings(key))
+
+
+def _item_of_constant(w: Reader, base: Value, key: Value, node: ast.Subscript) -> Value:
+    items = base.get("value")
+    if isinstance(items, (list, tuple)) and key.type == "constant" and isinstance(key.get("value"), int):
+        at = key.get("value")
+        return Value("constant", value=items[at]) if -len(items) <= at < len(items) else Value()
+    return Value(text=base.get("text"))
+
+# %% ../../notebooks/trust/00b_flow.ipynb #5b885856
+def _item_of_unknown(w: Reader, base: Value, key: Value, node: ast.Subscript) -> Value:
+    "`unknown[key]`: what the key is says what it may be"
+    names = strings(key)
+    if names and len(names) == 1:
+        return _named_item(w, base, names[0])
+    if names:
+        rows_of(w, base)
+        frame_of(base)
+        return only(base, names)
+    if isinstance(node.slice, ast.Tuple):
+        rows_of(w, base)
+        return _two_keys(w, base, node.slice, node)
+    if key.type == "data" or isinstance(node.slice, ast.Slice):
+        rows_of(w, base)
+        return _one_key(w, base, node.slice, key, node)
+    return Value(facts=base.facts | key.facts)
+
+
+def _named_item(w: Reader, base: Value, name: str) -> Value:
+    mapped = base.get("map") or {}
+    if name in mapped:
+        return mapped[name]
+    if part := part_of_name(name):
+        home = base.more.setdefault("given", Rows())
+        mapped[name] = Value("data", home.child("key", part))
+        base.more["map"] = mapped
+        return mapped[name]
+    if base.get("unbound") or base.get("called") is not None:
+        rows_of(w, base)
+        return column_of(w, base, name)
+    return Value(facts=base.facts, text=f"{base.get('text') or ''}[{name}]")
 
 
 def _item(w: Reader, base: Value, key: Value, node: ast.AST) -> Value:
@@ -1829,6 +1846,21 @@ def _item(w: Reader, base: Value, key: Value, node: ast.AST) -> Value:
     if items:
         return items[0].but(facts=items[0].facts | base.facts) if items[0].type != "estimator" else items[0]
     return Value(facts=base.facts)
+
+
+_ITEM_OF = {
+    "map": _item_of_map,
+    "seq": _item,
+    "columns": lambda w, base, key, node: Value(
+        "columns", None, base.facts | key.facts, frame=base.get("frame"), have=None
+    ),
+    "group": lambda w, base, key, node: base.but(chosen=strings(key)),
+    "stat": _item_of_score,
+    "score": _item_of_score,
+    "constant": _item_of_constant,
+    "folds": lambda w, base, key, node: fold_pair(base),
+    "?": _item_of_unknown,
+}
 
 # %% ../../notebooks/trust/00b_flow.ipynb #c87281ca
 def _one_key(w: Reader, v: Value, key_node: ast.expr, key: Value, node: ast.AST) -> Value:
@@ -2075,88 +2107,61 @@ _LABELS = frozenset("LabelEncoder LabelBinarizer MultiLabelBinarizer StringIndex
 _CALIBRATORS = ("Calib", "Isotonic", "Threshold", "Conformal", "Mapie", "Explainer", "Detector", "Drift")
 
 
-def fit(
-    w: Reader, v: Value, args: list[Value], kwargs: dict, node: ast.Call, who: str, also: str = ""
-) -> Value:
-    "`estimator.fit(X, y, …)`"
-    X = (
-        args[0]
-        if args
-        else next(
-            (
-                kwargs[k]
-                for k in (
-                    "X",
-                    "x",
-                    "x_train",
-                    "data",
-                    "df",
-                    "dataset",
-                    "raw_documents",
-                    "train_data",
-                    "train_set",
-                    "dtrain",
-                    "examples",
-                )
-                if k in kwargs
-            ),
-            None,
-        )
-    )
+_X_NAMES = (
+    "X",
+    "x",
+    "x_train",
+    "data",
+    "df",
+    "dataset",
+    "raw_documents",
+    "train_data",
+    "train_set",
+    "dtrain",
+    "examples",
+)
+
+
+def _fit_data(args: list[Value], kwargs: dict) -> tuple[Value | None, Value | None]:
+    "What an estimator is fitted on: features and answers"
+    X = args[0] if args else next((kwargs[k] for k in _X_NAMES if k in kwargs), None)
     y = (
         args[1]
         if len(args) > 1
         else next((kwargs[k] for k in ("y", "Y", "y_train", "label", "target") if k in kwargs), None)
     )
+    if X is not None and X.type == "seq" and X.get("items") and any(i.type == "data" for i in X.get("items")):
+        X = next(i for i in X.get("items") if i.type == "data")
+    if X is None or X.type not in ("data", "?", "estimator", "stat", "score"):
+        return None, None
+    return X, y
+
+
+def fit(
+    w: Reader, v: Value, args: list[Value], kwargs: dict, node: ast.Call, who: str, also: str = ""
+) -> Value:
+    "`estimator.fit(X, y, …)`"
+    X, y = _fit_data(args, kwargs)
     if X is None:
         return v
-    if X.type == "seq" and X.get("items") and any(i.type == "data" for i in X.get("items")):
-        X = next(i for i in X.get("items") if i.type == "data")
-    if X.type in ("constant", "slice", "module", "function", "class", "columns", "map", "seq", "home"):
-        return v
     x_node = node.args[0] if node.args else next((k.value for k in node.keywords if k.arg), None)
-    x_text, rows = w.text(x_node), rows_of(w, X)
-    v.more |= {"fit": (w.place(node), who, x_text), "learned": rows, "line": node.lineno}
-    role = v.get("role")
+    x_text, rows, role = w.text(x_node), rows_of(w, X), v.get("role")
+    v.more |= {
+        "fit": (w.place(node), who, x_text),
+        "learned": rows if role != "none" else None,
+        "line": node.lineno,
+    }
     if role == "none":
-        v.more["learned"] = None
         return v
     w.used = True
-    if v.get("cls") in _LABELS and (X.get("answer") or is_answer_name(x_text.split(".")[-1].split("[")[0])):
-        v.more["learned"] = None
-        return v
     predictor = role in ("model", "search") or role == "unknown" and not also
-    if y is not None and y.type in ("data", "?"):
-        if predictor or role in ("select", "target", "resample"):
-            rows_of(w, y)
-            if not chooses_columns(v):
-                check_target(w, X, y, node, x_text)
+    if y is not None and y.type in ("data", "?") and (predictor or role in ("select", "target", "resample")):
+        rows_of(w, y)
+        if not chooses_columns(v):
+            check_target(w, X, y, node, x_text)
     w.fitted |= predictor
     meets_use(w, X, node, f"{who} is fitted on it")
-    if (
-        rows.part == "test"
-        and not rows.fold
-        and not UNTRANSFORMING.match(v.get("cls"))
-        and not any(c in v.get("cls") for c in _CALIBRATORS)
-        and (also or not rows.guessed)
-    ):
-        what = "is resampled" if role == "resample" else "is what it learns from"
-        severity = "warning" if role == "categories" else "error"
-        w.report(
-            "fit-on-test",
-            node,
-            severity,
-            f"{who} is fitted on `{x_text}`, which is the test part: the test part {what}.",
-        )
-    elif (
-        also
-        and rows.part == "valid"
-        and role in ("transform", "categories", "target", "select", "resample", "unknown")
-        and not UNTRANSFORMING.match(v.get("cls"))
-    ):
-        w.report(
-            "fit-on-test", node, "error", f"{who} is fitted anew on `{x_text}`, which is the validation part."
-        )
+    check_part(w, v, rows, node, who, x_text, also)
     if role == "search":
         meets_folds(w, X, node, f"{who} cross-validates it")
         check_folds(w, v.get("cv"), X, node, kwargs)
@@ -2165,6 +2170,26 @@ def fit(
             w.meet(fact, node, f"{who} takes them over")
     check_watched(w, v, kwargs, node, who)
     return v
+
+# %% ../../notebooks/trust/00b_flow.ipynb #858b11a7
+def check_part(w: Reader, v: Value, rows: Rows, node: ast.Call, who: str, x_text: str, also: str) -> None:
+    "An estimator fitted on a part that it should only be applied to"
+    role, cls = v.get("role"), v.get("cls")
+    if UNTRANSFORMING.match(cls) or any(c in cls for c in _CALIBRATORS) or rows.guessed and not also:
+        return
+    if rows.part == "test" and not rows.fold:
+        what = "is resampled" if role == "resample" else "is what it learns from"
+        severity = "warning" if role == "categories" else "error"
+        w.report(
+            "fit-on-test",
+            node,
+            severity,
+            f"{who} is fitted on `{x_text}`, which is the test part: the test part {what}.",
+        )
+    elif also and rows.part == "valid" and role not in ("model", "search"):
+        w.report(
+            "fit-on-test", node, "error", f"{who} is fitted anew on `{x_text}`, which is the validation part."
+        )
 
 
 def check_watched(w: Reader, v: Value, kwargs: dict, node: ast.Call, who: str) -> None:
@@ -2830,19 +2855,28 @@ _OPTIMIZERS = frozenset(
 def _function(w: Reader, tail: str, path: str, args: list[Value], kwargs: dict, node: ast.Call) -> Value:
     "A function that is known, or not, by its name"
     flat = [*args, *(v for k, v in kwargs.items() if k != "**")]
+    if path.startswith("nbs_lib.") and tail not in ("read_table", "split_holdout"):
+        return _unknown(w, args, kwargs, node)
     if tail in SUPERVISED or tail in FITTING or tail in STATISTICS and path != tail:
         for v in flat:
             if v.type == "?" and (
                 v.get("unbound") or v.rows is not None or tail in FITTING and v.get("text") is None
             ):
                 rows_of(w, v)
-    data = [v for v in flat if v.type == "data"]
-    if path.startswith("nbs_lib.") and tail not in ("read_table", "split_holdout"):
-        return _unknown(w, args, kwargs, node)
-    if handler := _FUNCTIONS.get(tail):
-        found = handler(w, args, kwargs, node, tail, path)
-        if found is not None:
+    if (handler := _FUNCTIONS.get(tail)) and (
+        found := handler(w, args, kwargs, node, tail, path)
+    ) is not None:
+        return found
+    for known in (_of_validation, _of_rows, _of_makers):
+        if (found := known(w, tail, path, args, kwargs, node)) is not None:
             return found
+    return _unknown(w, args, kwargs, node)
+
+
+def _of_validation(
+    w: Reader, tail: str, path: str, args: list[Value], kwargs: dict, node: ast.Call
+) -> Value | None:
+    "Splitters, cross-validation, scores, searches"
     if SPLITTERS.search(tail) and tail[0].isupper():
         shuffled = kwargs.get("shuffle", Value()).get("value") is True or "Shuffle" in tail
         w.grouped |= bool(BY_GROUP.search(tail))
@@ -2858,75 +2892,82 @@ def _function(w: Reader, tail: str, path: str, args: list[Value], kwargs: dict, 
         return Value("?", early=True)
     if is_metric(tail) or tail in CURVES:
         return _metric(w, args, kwargs, node, tail)
-    if tail in SUPERVISED and data:
+    return _optimized(w, args, kwargs, node) if tail in _OPTIMIZERS else None
+
+
+_STATISTICAL = frozenset("np numpy statistics stats scipy jnp torch tf statsmodels".split())
+
+
+def _of_rows(
+    w: Reader, tail: str, path: str, args: list[Value], kwargs: dict, node: ast.Call
+) -> Value | None:
+    "Functions that learn from the rows they are given"
+    data = [v for v in [*args, *kwargs.values()] if v.type == "data"]
+    if not data:
+        return None
+    if tail in SUPERVISED:
         return supervised(w, data, args, node, tail)
-    if tail in FITTING and data:
+    if tail in FITTING:
         return fitted_at_once(w, args[0] if args else data[0], node, tail, kwargs)
-    if tail in SMOOTHING and data:
-        fact = w.learn(
-            "future-look",
-            node,
-            data[0].rows,
-            f"`{tail}`",
-            w.text(node.args[0]) if node.args else "",
-            group="future",
-        )
+    if tail in SMOOTHING:
+        what = w.text(node.args[0]) if node.args else ""
+        fact = w.learn("future-look", node, data[0].rows, f"`{tail}`", what, group="future")
         return data[0].but(facts=data[0].facts | {fact}, sources=NONE, column=None)
-    if (
-        tail in STATISTICS
-        and data
-        and path.split(".")[0]
-        in ("np", "numpy", "statistics", "stats", "scipy", "jnp", "torch", "tf", "statsmodels", tail)
-    ):
+    if tail in STATISTICS and (path.split(".")[0] in _STATISTICAL or path == tail):
         return statistic(w, data[0], tail, args[1:], kwargs, node)
-    if tail in _OPTIMIZERS:
-        return _optimized(w, args, kwargs, node)
-    if tail[:1].isupper() and (w.scope.find(tail) is None or w.scope.find(tail).type == "module"):
+    return None
+
+# %% ../../notebooks/trust/00b_flow.ipynb #a1ece102
+_NO_TABLE = (
+    "load_model",
+    "load_state",
+    "load_dotenv",
+    "load_ext",
+    "load_study",
+    "load_module",
+    "load_config",
+    "load_artifact",
+    "make_scorer",
+    "make_pipeline",
+    "make_column",
+    "read_record",
+    "read_text",
+    "read_bytes",
+    "read_code",
+    "read_manifest",
+    "read_yaml",
+)
+
+
+def _of_makers(
+    w: Reader, tail: str, path: str, args: list[Value], kwargs: dict, node: ast.Call
+) -> Value | None:
+    "Classes, and functions that read or make tables"
+    known = w.scope.find(tail)
+    if tail[:1].isupper() and (known is None or known.type == "module"):
         return _constructed(w, tail, args, kwargs, node)
-    if (
-        not data
-        and tail.startswith(_MAKERS)
-        and tail
-        not in (
-            "read_record",
-            "read_text",
-            "read_bytes",
-            "load_artifact",
-            "read_code",
-            "read_manifest",
-            "read_yaml",
+    flat = [*args, *kwargs.values()]
+    if not tail.startswith(_MAKERS) or any(v.type in ("data", "score", "estimator") for v in flat):
+        return None
+    if tail.startswith(_NO_TABLE):
+        return (
+            _unknown(w, args, kwargs, node)
+            if tail.startswith(("read_", "load_artifact"))
+            else Value("?", called=tail)
         )
-        and not any(v.type in ("score", "estimator") for v in flat)
+    if (
+        kwargs.get("return_X_y", Value()).get("value") is True
+        or tail.startswith("make_")
+        and not tail.startswith("make_data")
     ):
-        text = next((v.get("text") for v in flat if isinstance(v.get("text"), str)), None)
-        if tail.startswith(
-            (
-                "load_model",
-                "load_state",
-                "load_dotenv",
-                "load_ext",
-                "load_study",
-                "load_module",
-                "load_config",
-                "make_scorer",
-                "make_pipeline",
-                "make_column",
-            )
-        ):
-            return Value("?", called=tail)
-        if (
-            kwargs.get("return_X_y", Value()).get("value") is True
-            or tail.startswith("make_")
-            and not tail.startswith("make_data")
-        ):
-            rows = Rows()
-            return Value(
-                "seq",
-                items=[Value("data", rows, fresh=True), Value("data", rows, answer=True, fresh=True)],
-                made=True,
-            )
-        return fresh_data(w, node, text)
-    return _unknown(w, args, kwargs, node)
+        rows = Rows()
+        return Value(
+            "seq",
+            items=[Value("data", rows, fresh=True), Value("data", rows, answer=True, fresh=True)],
+            made=True,
+        )
+    text = next((v.get("text") for v in flat if isinstance(v.get("text"), str)), None)
+    return fresh_data(w, node, text)
 
 
 _TABLES = (
@@ -3054,7 +3095,7 @@ def _optimized(w: Reader, args: list[Value], kwargs: dict, node: ast.Call) -> Va
                 )
     return Value()
 
-# %% ../../notebooks/trust/00b_flow.ipynb #a1ece102
+# %% ../../notebooks/trust/00b_flow.ipynb #88b3294c
 _NO_FEATURE = re.compile(
     r"(?i)^w$|weight|loss|err|pred|prob|score|codes?\b|_id\b|index|rank|count|length|resid|history|metric|result|accur"
 )
@@ -3064,38 +3105,20 @@ def statistic(w: Reader, v: Value, name: str, args: list[Value], kwargs: dict, n
     "A statistic over rows: it has learnt from them"
     axis = kwargs.get("axis") or (
         args[0]
-        if args
-        and args[0].type == "constant"
-        and args[0].get("value") in (1, "columns")
-        and name not in ("quantile", "percentile")
+        if args and args[0].get("value") in (1, "columns") and name not in ("quantile", "percentile")
         else None
     )
     if axis is not None and axis.get("value") in (1, "columns", -1):
         return v.but(column=None, columns={}, have=None)
-    if v.get("predicted") or v.get("mask") and v.get("compared") and v.get("predicted"):
+    if v.get("predicted"):
         return test_score(w, [v], node)
     rows = rows_of(w, v)
     columns = {c for c, _ in v.get("sources") or NONE} | ({v.get("column")} - {None})
-    if columns and all(is_time_name(c) for c in columns):
+    of_method = isinstance(node.func, ast.Attribute) and not _is_module(w, node.func.value)
+    at = node.func.value if of_method else node.args[0] if node.args else node
+    x_text = w.text(at)
+    if columns and all(is_time_name(c) for c in columns) or _NO_FEATURE.search(x_text):
         return Value("?")
-    at = (
-        node.func.value
-        if isinstance(node.func, ast.Attribute) and not _is_module(w, node.func.value)
-        else node.args[0]
-        if node.args
-        else node
-    )
-    if _NO_FEATURE.search(w.text(at)):
-        return Value("?")
-    if v.get("grouping"):
-        columns |= set(v.get("grouping"))
-    x_text = w.text(
-        node.func.value
-        if isinstance(node.func, ast.Attribute) and not _is_module(w, node.func.value)
-        else node.args[0]
-        if node.args
-        else node
-    )
     fact = w.learn(
         "statistic-before-split",
         node,
@@ -3731,35 +3754,21 @@ def _method(w: Reader, base: Value, name: str, node: ast.Call) -> Value:
     args, kwargs = _arguments(w, node)
     if attrs and name in attrs and attrs[name].type in ("function", "class", "estimator"):
         return apply(w, attrs[name], args, kwargs, node)
-    if base.type == "object" and name in base.get("class").get("methods"):
-        return _object_method(w, base, name, args, kwargs, node)
-    if base.type == "object" and base.get("estimator") is not None and name in _ESTIMATING:
-        if name == "fit_transform":
-            _object_method(w, base, "fit", args, kwargs, node)
-            return (
-                _object_method(w, base, "transform", args, kwargs, node)
-                if base.get("estimator").get("role") == "none"
-                else _estimator_method(w, base.get("estimator"), name, args, kwargs, node)
-            )
-        return _estimator_method(w, base.get("estimator"), name, args, kwargs, node)
-    if base.type == "home":
-        target = base.get("scope").names.get(name)
-        return apply(w, target, args, kwargs, node) if target else _unknown(w, args, kwargs, node)
+    if base.type == "object":
+        return _own_method(w, base, name, args, kwargs, node)
     if base.type == "splitter" and name == "split":
         return folds_of(w, base, args, kwargs, node)
     if (
         name == "split"
         and base.type in ("?", "estimator")
         and args
-        and args[0].type in ("data", "?")
-        and args[0].type != "constant"
+        and args[0].type == "data"
         and base.get("text") is None
     ):
-        if args[0].type == "data":
-            return folds_of(w, base, args, kwargs, node)
+        return folds_of(w, base, args, kwargs, node)
     if name == "read" and args and strings(args[0]) and base.type in ("?", "estimator"):
         return check_read(w, args, node)
-    if name == "_open_holdout" and w.stage != "evaluation" and w.stage != "library":
+    if name == "_open_holdout" and w.stage not in ("evaluation", "library"):
         return check_read(w, [Value("constant", value="holdout")], node)
     if (
         base.type == "estimator"
@@ -3769,17 +3778,39 @@ def _method(w: Reader, base: Value, name: str, node: ast.Call) -> Value:
     ):
         if (
             base.type == "?"
-            and name in ("score", "evaluate", "fit", "predict", "transform")
             and not args
             and not kwargs
+            and name in ("score", "evaluate", "fit", "predict", "transform")
         ):
             return Value()
         return _estimator_method(w, as_estimator(base), name, args, kwargs, node)
     if base.type == "data":
         return _data_method(w, base, name, args, kwargs, node)
-    if handler := _METHODS.get(base.type):
-        return handler(w, base, name, args, kwargs, node)
+    handler = _METHODS.get(base.type, _unknown_method)
+    return handler(w, base, name, args, kwargs, node)
+
+
+def _own_method(w: Reader, base: Value, name: str, args: list[Value], kwargs: dict, node: ast.Call) -> Value:
+    "A method of an instance of the file's own class"
+    est = base.get("estimator")
+    if name in base.get("class").get("methods"):
+        return _object_method(w, base, name, args, kwargs, node)
+    if est is not None and name in _ESTIMATING:
+        if name == "fit_transform":
+            _object_method(w, base, "fit", args, kwargs, node)
+            if est.get("role") == "none":
+                return _object_method(w, base, "transform", args, kwargs, node)
+        return _estimator_method(w, est, name, args, kwargs, node)
     return _unknown_method(w, base, name, args, kwargs, node)
+
+# %% ../../notebooks/trust/00b_flow.ipynb #6586faeb
+_OF_TABLES = STATISTICS | frozenset(
+    "shift rolling groupby fillna bfill interpolate drop sample corr assign sort_values copy dropna set_index with_columns pipe "
+    "query merge pop value_counts head to_pandas to_numpy reset_index astype randomSplit".split()
+)
+_READING = frozenset(
+    "read_csv read_parquet load toPandas to_pandas df fetchdf get_data load_data csv parquet to_dataframe".split()
+)
 
 
 def _unknown_method(
@@ -3795,63 +3826,17 @@ def _unknown_method(
     if name in _OPTIMIZERS:
         return _optimized(w, args, kwargs, node)
     if name == "train_test_split":
-        rows = rows_of(w, base)
-        meets_split(w, base, node, f"the split in line {node.lineno}")
-        key = ("split", w.cell.number, node.lineno)
-        return Value("map", map={p: base.but(rows=rows.child(key, p)) for p in ("train", "test")})
-    if (
-        base.type == "?"
-        and (
-            name in STATISTICS
-            or name
-            in (
-                "shift",
-                "rolling",
-                "groupby",
-                "fillna",
-                "bfill",
-                "interpolate",
-                "drop",
-                "sample",
-                "corr",
-                "iloc",
-                "assign",
-                "sort_values",
-                "copy",
-                "dropna",
-                "set_index",
-                "with_columns",
-                "pipe",
-                "query",
-                "merge",
-                "pop",
-                "value_counts",
-                "head",
-                "to_pandas",
-                "to_numpy",
-                "reset_index",
-                "astype",
-                "randomSplit",
-            )
-        )
-        and base.get("text") is None
-    ):
-        if not (
-            name in ("min", "max", "mean", "copy", "drop", "pop", "std")
-            and base.get("unbound") is None
-            and base.get("called") is None
-        ):
+        return _split_by_method(w, base, node)
+    text = base.get("text")
+    if base.type == "?" and name in _OF_TABLES and text is None:
+        sure = base.get("unbound") is not None or base.get("called") is not None
+        if sure or name not in ("min", "max", "mean", "copy", "drop", "pop", "std"):
             rows_of(w, base)
             return _data_method(w, base, name, args, kwargs, node)
-    if base.type == "constant" or base.get("text") is not None:
-        if name in ("join", "format", "joinpath", "with_name", "glob", "rglob", "parent"):
-            texts = [base.get("text") or "", *(v.get("text") or "" for v in args)]
-            text = "/".join(t for t in texts if t)
-            if "holdout" in text.lower() and name in ("glob", "rglob", "joinpath", "with_name"):
-                check_holdout_path(w, node, text)
-            return Value("?", text=text)
-        if name in ("split", "rsplit", "strip", "lower", "upper", "replace"):
-            return Value("?", text=base.get("text"))
+    if (base.type == "constant" or text is not None) and (
+        found := _text_method(w, base, name, args, node)
+    ) is not None:
+        return found
     if (
         name in ("execute", "sql", "query", "read_sql")
         and args
@@ -3859,31 +3844,32 @@ def _unknown_method(
         and not flat_data(args[0])
     ):
         return Value("data", Rows(), fresh=True, called=name)
-    if name in (
-        "read_csv",
-        "read_parquet",
-        "load",
-        "toPandas",
-        "to_pandas",
-        "df",
-        "fetchdf",
-        "get_data",
-        "load_data",
-        "csv",
-        "parquet",
-        "to_dataframe",
-    ) and not any(v.type == "data" for v in args):
-        text = next((v.get("text") for v in args if isinstance(v.get("text"), str)), base.get("text"))
-        return fresh_data(w, node, text)
-    if name == "split" and base.get("text") is not None:
-        return Value()
-    return (
-        _unknown(w, [base, *args] if base.facts else args, kwargs, node)
-        if base.type == "?"
-        else _unknown(w, args, kwargs, node)
-    )
+    if name in _READING and not any(v.type == "data" for v in args):
+        return fresh_data(
+            w, node, next((v.get("text") for v in args if isinstance(v.get("text"), str)), text)
+        )
+    return _unknown(w, [base, *args] if base.facts and base.type == "?" else args, kwargs, node)
 
-# %% ../../notebooks/trust/00b_flow.ipynb #6586faeb
+
+def _split_by_method(w: Reader, base: Value, node: ast.Call) -> Value:
+    rows = rows_of(w, base)
+    meets_split(w, base, node, f"the split in line {node.lineno}")
+    key = ("split", w.cell.number, node.lineno)
+    return Value("map", map={p: base.but(rows=rows.child(key, p)) for p in ("train", "test")})
+
+
+def _text_method(w: Reader, base: Value, name: str, args: list[Value], node: ast.Call) -> Value | None:
+    "A method of a text or a path"
+    if name in ("join", "format", "joinpath", "with_name", "glob", "rglob", "parent"):
+        text = "/".join(t for t in (base.get("text"), *(v.get("text") for v in args)) if t)
+        if "holdout" in text.lower() and name in ("glob", "rglob", "joinpath", "with_name"):
+            check_holdout_path(w, node, text)
+        return Value("?", text=text)
+    if name in ("split", "rsplit", "strip", "lower", "upper", "replace"):
+        return Value("?", text=base.get("text"))
+    return None
+
+# %% ../../notebooks/trust/00b_flow.ipynb #1f23da3a
 def _estimator_method(
     w: Reader, v: Value, name: str, args: list[Value], kwargs: dict, node: ast.Call
 ) -> Value:
@@ -3897,24 +3883,16 @@ def _estimator_method(
             (kwargs[k] for k in ("X", "x", "data", "raw_documents", "X_test", "df") if k in kwargs), Value()
         )
     )
-    if name in ("fit", "partial_fit", "adapt", "fit_on_texts"):
-        if name == "fit" and not args and v.get("tables") is not None:
-            args = v.get("tables")
-        return (
-            fit(w, v, args, kwargs, node, who)
-            if name != "adapt"
-            else fit(w, v, args[:1], {}, node, who, also="adapt")
-        )
-    if name == "fit_transform":
+    if name in ("fit", "partial_fit", "fit_on_texts"):
+        return fit(w, v, args, kwargs, node, who)
+    if name == "adapt":
+        return fit(w, v, args[:1], {}, node, who, also=name)
+    if name in ("fit_transform", "fit_predict"):
         fit(w, v, args, kwargs, node, who, also=name)
-        return transform(w, v, X, node, fresh=True)
-    if name == "fit_predict":
-        fit(w, v, args, kwargs, node, who, also=name)
-        return (
-            Value("data", X.rows, frozenset({estimator_fact(w, v)}))
-            if X.type == "data" and v.get("learned") is not None
-            else Value()
-        )
+        if name == "fit_transform":
+            return transform(w, v, X, node, fresh=True)
+        known = X.type == "data" and v.get("learned") is not None
+        return Value("data", X.rows, frozenset({estimator_fact(w, v)})) if known else Value()
     if name in ("fit_resample", "fit_sample"):
         return _resampled(w, v, args, kwargs, node, who)
     if name in ("transform", "texts_to_sequences", "texts_to_matrix"):
@@ -3925,73 +3903,42 @@ def _estimator_method(
         if X.type == "seq":
             args = [x for x in X.get("items") if x.type == "data"] or args
         return score(w, v, args or [X, *kwargs.values()], node)
-    if name == "get_support":
+    return _other_estimator_method(w, v, name, args, kwargs, node, who)
+
+
+_ITSELF = frozenset(
+    "set_params set_output compile eval train to cuda cpu get_model build requires_grad_".split()
+)
+_NOTHING = frozenset(
+    "named_steps get_params summary save get_booster get_feature_names_out plot append".split()
+)
+
+
+def _other_estimator_method(
+    w: Reader, v: Value, name: str, args: list[Value], kwargs: dict, node: ast.Call, who: str
+) -> Value:
+    if name in ("get_support", "feature_importance"):
         if v.get("learned") is None:
             return Value()
+        selects = name == "feature_importance" or v.get("role") in ("select", "model", "search")
         return Value(
-            "stat",
-            None,
-            frozenset(
-                {
-                    estimator_fact(
-                        w,
-                        v,
-                        "select-before-split" if v.get("role") in ("select", "model", "search") else None,
-                    )
-                }
-            ),
+            "stat", None, frozenset({estimator_fact(w, v, "select-before-split" if selects else None)})
         )
-    if name in (
-        "set_params",
-        "set_output",
-        "compile",
-        "eval",
-        "train",
-        "to",
-        "cuda",
-        "cpu",
-        "get_model",
-        "build",
-        "requires_grad_",
-    ):
-        if v.get("early") is None or not v.get("early"):
-            v.more["early"] = any("early_stop" in k for k in kwargs)
+    if name in _ITSELF:
+        v.more["early"] = v.get("early") or any("early_stop" in k for k in kwargs)
         return v
-    if name == "feature_importance" and v.get("learned") is not None:
-        return Value("stat", None, frozenset({estimator_fact(w, v, "select-before-split")}))
     if name in _OPTIMIZERS:
         return _optimized(w, args, kwargs, node)
-    if name in ("search", "hyperopt", "run"):
-        watched = [
-            x
-            for a in [*args, *kwargs.values()]
-            for x in flat_data(a)
-            if x.rows is not None and x.rows.part == "test" and not x.rows.fold
-        ]
-        if watched and name == "search":
+    if name == "search":
+        tables = [x for a in [*args, *kwargs.values()] for x in flat_data(a) if x.rows is not None]
+        if any(x.rows.part == "test" and not x.rows.fold for x in tables):
             w.report("tuned-on-test", node, "error", f"{who} searches by the score of the test part.")
         return Value()
-    if name in (
-        "named_steps",
-        "get_params",
-        "summary",
-        "save",
-        "get_booster",
-        "get_feature_names_out",
-        "n_features",
-        "plot",
-        "append",
-    ):
-        return Value()
-    if name in ("get_feature_names_out",):
+    if name in _NOTHING:
         return Value()
     if name == "split" and args and args[0].type in ("data", "?"):
         return folds_of(w, v, args, kwargs, node)
-    if v.get("cls") == "" and v.get("role") == "unknown":
-        return _unknown(w, args, kwargs, node)
-    return _unknown(
-        w, [a for a in args if a.type != "data" or name not in ("plot", "fit_generator")], kwargs, node
-    )
+    return _unknown(w, args, kwargs, node)
 
 
 def _resampled(w: Reader, v: Value, args: list[Value], kwargs: dict, node: ast.Call, who: str) -> Value:
@@ -4222,84 +4169,24 @@ def with_expressions(
     return out
 
 # %% ../../notebooks/trust/00b_flow.ipynb #0a4f4cea
+_ALONG = frozenset(
+    "shift diff pct_change rolling expanding ewm cumsum cummax cummin cumcount ffill bfill interpolate rank ngroup cumprod head "
+    "tail resample fillna sample".split()
+)
+_HARMLESS = frozenset("count size cumcount nunique shift cumsum rank first ffill ngroup".split())
+
+
 @_methods_of("group")
 def _group_method(w, base, name, args, kwargs, node):
-    table = base.get("table")
-    chosen = base.get("chosen")
+    table, chosen = base.get("table"), base.get("chosen")
     v = table
-    if chosen and len(chosen) == 1:
-        v = column_of(w, table, chosen[0])
-    elif chosen:
-        v = only(table, chosen)
-    how = strings(args[0]) if args else None
+    if chosen:
+        v = column_of(w, table, chosen[0]) if len(chosen) == 1 else only(table, chosen)
     if name in ("transform", "agg", "aggregate", "apply", "pipe", "filter"):
-        function = next((a for a in args if a.type in ("function", "partial")), None)
-        if function is not None:
-            found = apply(w, function, [v.but(cut=None)], {}, node)
-            if found.type == "data":
-                return found
-            return (
-                v.but(facts=v.facts | found.facts, column=None, sources=NONE)
-                if name in ("transform", "apply")
-                else Value("stat", None, found.facts, table=v)
-            )
-        if how is None and args and args[0].type == "module":
-            how = [args[0].get("path").rpartition(".")[2]]
-        words = how or [x for a in args for x in (a.get("map") or {})] or ["mean"]
-        if how and all(
-            x
-            in ("count", "size", "cumcount", "nunique", "shift", "cumsum", "rank", "first", "ffill", "ngroup")
-            for x in how
-        ):
-            return v.but(column=None, sources=NONE)
-        if name == "transform" and words[0] in ("bfill", "last"):
-            return _ahead(w, v, node, f"`{w.text(node, 60)}`")
-        named_columns = {s for x in kwargs.values() for s in (strings(x) or [])} | {
-            k for a in args for k in (a.get("map") or {}) if isinstance(k, str)
-        }
-        named_columns |= set(chosen or ())
-        fact = _group_statistic(w, base, v, node, named_columns)
-        if name == "transform":
-            return v.but(facts=v.facts | {fact}, column=None, sources=NONE)
-        return Value("stat", None, frozenset({fact}), table=v)
-    if name in (
-        "shift",
-        "diff",
-        "pct_change",
-        "rolling",
-        "expanding",
-        "ewm",
-        "cumsum",
-        "cummax",
-        "cummin",
-        "cumcount",
-        "ffill",
-        "bfill",
-        "interpolate",
-        "rank",
-        "ngroup",
-        "cumprod",
-        "head",
-        "tail",
-        "resample",
-        "fillna",
-    ):
+        return _group_applied(w, base, v, name, args, kwargs, node)
+    if name in _ALONG:
         return _data_method(w, v, name, args, kwargs, node)
-    if name in (
-        "mean",
-        "median",
-        "std",
-        "var",
-        "min",
-        "max",
-        "sum",
-        "quantile",
-        "mode",
-        "sem",
-        "skew",
-        "describe",
-        "corr",
-    ):
+    if name in STATISTICS or name in ("sum", "corr"):
         return Value(
             "stat", None, frozenset({_group_statistic(w, base, v, node, set(chosen or ()))}), table=v
         )
@@ -4313,11 +4200,36 @@ def _group_method(w, base, name, args, kwargs, node):
             soft=True,
         )
         return Value("stat", None, frozenset({fact}), table=v)
-    if name == "sample":
-        return _data_method(w, v, name, args, kwargs, node)
     if name == "get_group":
         return v.but(subset=True)
     return v.but(column=None, sources=NONE)
+
+
+def _group_applied(
+    w: Reader, base: Value, v: Value, name: str, args: list[Value], kwargs: dict, node: ast.Call
+) -> Value:
+    "`transform`, `agg` and `apply`, with a name or a function"
+    function = next((a for a in args if a.type in ("function", "partial")), None)
+    if function is not None:
+        found = apply(w, function, [v.but(cut=None)], {}, node)
+        if found.type == "data":
+            return found
+        if name in ("transform", "apply"):
+            return v.but(facts=v.facts | found.facts, column=None, sources=NONE)
+        return Value("stat", None, found.facts, table=v)
+    how = strings(args[0]) if args else None
+    if how is None and args and args[0].type == "module":
+        how = [args[0].get("path").rpartition(".")[2]]
+    if how and all(x in _HARMLESS for x in how):
+        return v.but(column=None, sources=NONE)
+    if name == "transform" and how and how[0] in ("bfill", "last"):
+        return _ahead(w, v, node, f"`{w.text(node, 60)}`")
+    columns = {s for x in kwargs.values() for s in (strings(x) or [])} | set(base.get("chosen") or ())
+    columns |= {k for a in args for k in (a.get("map") or {}) if isinstance(k, str)}
+    fact = _group_statistic(w, base, v, node, columns)
+    if name == "transform":
+        return v.but(facts=v.facts | {fact}, column=None, sources=NONE)
+    return Value("stat", None, frozenset({fact}), table=v)
 
 
 def _group_statistic(w: Reader, base: Value, v: Value, node: ast.AST, columns: set) -> Learnt:
@@ -4351,6 +4263,30 @@ def _data_method(w: Reader, v: Value, name: str, args: list[Value], kwargs: dict
         if name in _MOVING:
             return v
         return v.but(moving=None)
+    if name in COUNTS or name in ("sum", "any", "all"):
+        return _counted(w, v, name, args, kwargs, node)
+    if name in STATISTICS:
+        return statistic(w, v, name, args, kwargs, node)
+    used = [a for a in [*args, *kwargs.values()] if a.type in ("stat", "data", "seq", "map")]
+    facts = frozenset().union(v.facts, *(all_facts(a) for a in used))
+    same = name in SAME_COLUMNS
+    kept = (
+        {"column": v.get("column"), "have": v.get("have"), "fresh": v.get("fresh")}
+        if same
+        else {"column": None, "have": None, "fresh": False}
+    )
+    out = v.but(facts=facts, **kept)
+    if facts != v.facts and not v.get("mask"):
+        apply_learnt(w, out, node)
+    for a in args:
+        if a.type == "function" and id(a.get("node")) not in w.called:
+            invoke(w, a, [out.but(cut=None)], {})
+    more = frozenset().union(*((a.get("sources") or NONE) for a in args if a.type == "data"))
+    return out.but(sources=(v.get("sources") or NONE) | more)
+
+
+def _counted(w: Reader, v: Value, name: str, args: list[Value], kwargs: dict, node: ast.Call) -> Value:
+    "Counts and sums: no statistic of a feature, unless something is divided by them"
     if name in COUNTS:
         fact = w.learn(
             "statistic-before-split",
@@ -4360,44 +4296,16 @@ def _data_method(w: Reader, v: Value, name: str, args: list[Value], kwargs: dict
             w.text(node.func.value),
             soft=True,
         )
-        return Value(
-            "stat",
-            None,
-            frozenset({fact}),
-            table=v,
-            weak=name != "value_counts",
-            of=v.rows if name in ("count", "size") else None,
-        )
-    if name == "sum" or name in ("any", "all"):
-        axis = kwargs.get("axis") or (args[0] if args else None)
-        if axis is not None and axis.get("value") in (1, "columns", -1):
-            return v.but(column=None, have=None)
-        if v.get("predicted"):
-            return test_score(w, [v], node)
-        if v.get("mask"):
-            return Value("?", of=v.rows)
-        fact = statistic(w, v, name, args, kwargs, node)
-        return fact.but(weak=True)
-    if name in STATISTICS:
-        return statistic(w, v, name, args, kwargs, node)
-    facts = frozenset().union(
-        v.facts,
-        *(all_facts(a) for a in [*args, *kwargs.values()] if a.type in ("stat", "data", "seq", "map")),
-    )
-    same = name in SAME_COLUMNS
-    out = v.but(
-        facts=facts,
-        column=v.get("column") if same else None,
-        have=v.get("have") if same else None,
-        fresh=v.get("fresh") if same else False,
-    )
-    if facts != v.facts and not v.get("mask"):
-        apply_learnt(w, out, node)
-    for a in args:
-        if a.type == "function" and id(a.get("node")) not in w.called:
-            invoke(w, a, [out.but(cut=None)], {})
-    more = frozenset().union(*((a.get("sources") or NONE) for a in args if a.type == "data"))
-    return out.but(sources=(v.get("sources") or NONE) | more)
+        of = v.rows if name in ("count", "size") else None
+        return Value("stat", None, frozenset({fact}), table=v, weak=name != "value_counts", of=of)
+    axis = kwargs.get("axis") or (args[0] if args else None)
+    if axis is not None and axis.get("value") in (1, "columns", -1):
+        return v.but(column=None, have=None)
+    if v.get("predicted"):
+        return test_score(w, [v], node)
+    if v.get("mask"):
+        return Value("?", of=v.rows)
+    return statistic(w, v, name, args, kwargs, node).but(weak=True)
 
 
 _TABLE_METHODS: dict[str, Callable] = {}
@@ -4712,40 +4620,50 @@ def _applied(w, v, args, kwargs, node, name):
             or name == "apply"
             and v.get("column") is not None
         ):
-            row = (
-                Value("data", Rows(), frame=v.get("frame"), have=v.get("have"), columns={})
-                if by_row
-                else Value()
-            )
-            found = apply(w, function, [row], {}, node) if function.type != "method" else Value()
-            facts = frozenset(f for f in all_facts(found) if f.group == "learn" and f.rows is not row.rows)
-            sources = frozenset(found.get("sources") or NONE) if by_row else v.get("sources") or NONE
-            out = v.but(facts=v.facts | facts, column=None, sources=sources)
-            if facts:
-                apply_learnt(w, out, node)
-            return out
+            return _row_by_row(w, v, function, by_row, node)
         more = args[1:] if name == "pipe" else []
         found = apply(
             w, function, [v.but(), *more], {k: x for k, x in kwargs.items() if name == "pipe"}, node
         )
-        if found.type in ("data", "seq", "parts", "stat", "group"):
-            return found
-        return v.but(facts=v.facts | found.facts)
-    if name in ("map", "apply") and function.type in ("stat", "data"):
-        out = v.but(facts=v.facts | function.facts, column=None, sources=NONE)
+        return (
+            found
+            if found.type in ("data", "seq", "parts", "stat", "group")
+            else v.but(facts=v.facts | found.facts)
+        )
+    if (
+        name in ("map", "apply")
+        and function.type in ("stat", "data")
+        or name == "map"
+        and function.type in ("?", "map")
+    ):
+        looked_up = function.type in ("stat", "data")
+        out = v.but(facts=v.facts | all_facts(function), column=None if looked_up else v.get("column"))
+        out = out.but(sources=NONE) if looked_up else out
         apply_learnt(w, out, node)
         return out
-    if name == "map" and function.type in ("?", "map"):
-        out = v.but(facts=v.facts | all_facts(function), column=v.get("column"))
+    return _applied_by_name(w, v, function, name, by_row, node)
+
+
+def _row_by_row(w: Reader, v: Value, function: Value, by_row: bool, node: ast.Call) -> Value:
+    "A function of one row or one value: it learns nothing, but it may use what was learnt"
+    row = Value("data", Rows(), frame=v.get("frame"), have=v.get("have"), columns={}) if by_row else Value()
+    found = apply(w, function, [row], {}, node) if function.type != "method" else Value()
+    facts = frozenset(f for f in all_facts(found) if f.group == "learn" and f.rows is not row.rows)
+    sources = frozenset(found.get("sources") or NONE) if by_row else v.get("sources") or NONE
+    out = v.but(facts=v.facts | facts, column=None, sources=sources)
+    if facts:
         apply_learnt(w, out, node)
-        return out
+    return out
+
+
+def _applied_by_name(
+    w: Reader, v: Value, function: Value, name: str, by_row: bool, node: ast.Call
+) -> Value | None:
     how = strings(function)
     if name in ("agg", "aggregate") and not by_row:
-        words = (
-            how
-            or [s for x in (function.get("map") or {}).values() for s in (strings(x) or [])]
-            or ([function.get("path").rpartition(".")[2]] if function.type == "module" else [])
-        )
+        words = how or [s for x in (function.get("map") or {}).values() for s in (strings(x) or [])]
+        if not words and function.type == "module":
+            words = [function.get("path").rpartition(".")[2]]
         if any(x in STATISTICS for x in words):
             return statistic(w, v, "mean", [], {}, node)
     if name == "transform" and how and how[0] in STATISTICS:
