@@ -589,7 +589,13 @@ def _audit_file(
     from nbs_lib.trust.flow import follow
 
     code = read_code(path)
-    findings = follow(code, modules.beside(path.parent), about, stage)
+    try:
+        findings = follow(code, modules.beside(path.parent), about, stage)
+    except Exception as e:  # strange code must not keep the rest from being read; it is said
+        findings = []
+        code.notes.append(
+            f"{code.file}: could not be followed ({type(e).__name__}: {str(e)[:80]}): not looked at for leaks"
+        )
     return findings, [*code.notes, *_idle_comments(code)]
 
 

@@ -455,6 +455,7 @@ def _of_rows(
     if tail in SMOOTHING:
         what = w.text(node.args[0]) if node.args else ""
         fact = w.learn("future-look", node, data[0].rows, f"`{tail}`", what, group="future")
+        fact.inside = False  # by itself it is a picture, not a feature
         return data[0].but(facts=data[0].facts | {fact}, sources=NONE, column=None)
     if tail in STATISTICS and (path.split(".")[0] in _STATISTICAL or path == tail):
         return statistic(w, data[0], tail, args[1:], kwargs, node)

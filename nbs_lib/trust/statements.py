@@ -1103,6 +1103,8 @@ def selecting(facts: frozenset) -> frozenset:
 
 def _two_keys(w: Reader, v: Value, key: ast.Tuple, node: ast.AST) -> Value:
     "`array[rows, columns]`"
+    if not key.elts:  # `array[()]`
+        return v
     first = key.elts[0]
     row_key = value(w, first)
     out = v
