@@ -958,8 +958,11 @@ def slice_columns(
         return [c for c in j.study.evaluation.slices if c in j.frame]
     used = set(used_columns(j.model)) | set(j.study.sensitive)
     left = {j.study.target, j.study.time, j.study.group, j.study.split.column, *j.study.leaks, *j.study.ids}
-    sizes = e.importance()
-    weight = {c: sum(v for n, v in sizes.items() if n == c or n.startswith(f"{c}:")) for c in usable}
+    weight = dict.fromkeys(usable, 0.0)
+    for name, size in e.importance().items():  # `when: weekday` is a feature of `when`
+        parts = name.split(":")
+        for column in {":".join(parts[:i]) for i in range(1, len(parts) + 1)} & weight.keys():
+            weight[column] += size
     ranked = sorted(
         (c for c in usable if c in used - left), key=lambda c: (c not in j.study.sensitive, -weight[c])
     )
