@@ -261,3 +261,44 @@ def test_networks_of_extras_search_the_same_twice(name, task):
         name, study, 300, 2 if task == "binary" else 0, {**settings, "rounds": 5, "seed": 1}
     )
     assert (final.rounds, final.seed) == (5, 1)
+
+
+def test_raw_rows_are_read_as_the_table_was():
+    "A model that was fitted on settled columns takes rows as a file holds them, one or many"
+    from nbs_lib.core.study import make_study
+    from nbs_lib.core.tables import settle
+    from nbs_lib.models.best import fit_best
+
+    rng = np.random.default_rng(0)
+    n = 400
+    smokes, income = rng.random(n) < 0.4, rng.normal(3000, 900, n).round(2)
+    raw = pd.DataFrame(
+        {
+            "smokes": np.where(smokes, "Yes", " no"),
+            "income": [f"{v:,.2f} €" for v in income],
+            "town": rng.choice(["Rome", "Oslo ", "-", "n/a"], n),
+            "since": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 300, n), unit="D"),
+        }
+    )
+    raw["since"] = raw["since"].dt.strftime("%d.%m.%Y")
+    risk = 2.0 * smokes - (income - 3000) / 900 + rng.normal(size=n)
+    raw["ill"] = np.where(risk > 0.5, "yes", "no")
+    config = {
+        "question": "Who falls ill?",
+        "task": "binary",
+        "data": {"path": "x"},
+        "target": "ill",
+        "positive": "yes",
+    }
+    study = make_study("t", config | {"modeling": {"trials": 3, "candidates": ["linear", "lightgbm"]}})
+    settled = settle(raw, study.types, study.target, study.task).frame
+    assert settled["smokes"].dtype == bool and settled["income"].dtype == float
+    model = fit_best(raw, study)
+    asked = raw.drop(columns="ill")
+    expected = model.predict(settled).reset_index(drop=True)
+    assert expected["p_yes"].std() > 0.1
+    pd.testing.assert_frame_equal(model.predict(asked).reset_index(drop=True), expected)
+    few = pd.concat([model.predict(asked.iloc[[i]]) for i in range(40)]).reset_index(drop=True)
+    pd.testing.assert_frame_equal(few, expected.head(40))
+    given = pd.DataFrame([{**asked.iloc[0].to_dict(), "income": None, "town": None}])
+    assert model.predict(given)["p_yes"].between(0, 1).all()
