@@ -1497,6 +1497,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'nbs_lib/models/ranges.py'),
                                        'nbs_lib.models.ranges.quantile_of': ('models/ranges.html#quantile_of', 'nbs_lib/models/ranges.py')},
             'nbs_lib.models.search': { 'nbs_lib.models.search.Clock': ('models/search.html#clock', 'nbs_lib/models/search.py'),
+                                       'nbs_lib.models.search.Clock.for_the_end': ( 'models/search.html#clock.for_the_end',
+                                                                                    'nbs_lib/models/search.py'),
                                        'nbs_lib.models.search.Clock.left': ('models/search.html#clock.left', 'nbs_lib/models/search.py'),
                                        'nbs_lib.models.search.Journal': ('models/search.html#journal', 'nbs_lib/models/search.py'),
                                        'nbs_lib.models.search.Journal.__init__': ( 'models/search.html#journal.__init__',

@@ -161,8 +161,11 @@ def _fit_into(recipe: Recipe, contest: Contest, rows: int, left: float) -> None:
     parts = [at for n in range(1, len(members) + 1) for at in combinations(everybody, n)]
     worth = lambda at, pace: PACES[pace] * sum(members[i].share for i in at)
     ways = [(worth(at, p), -takes(at, p), p, at) for at in parts for p in PACES if takes(at, p) <= left]
-    quickest = min(((i,) for i in everybody), key=lambda at: takes(at, max(PACES)))
-    _, _, pace, at = max(ways, default=(0, 0, max(PACES), quickest))
+    if not ways:  # nothing can be fitted in time: the strongest that does not take several times as long
+        alone = [(takes((i,), max(PACES)), (i,)) for i in everybody]
+        near = [(members[at[0]].share, -s, max(PACES), at) for s, at in alone if s <= 3 * left]
+        ways = near or [(0.0, 0.0, max(PACES), min(alone)[1])]
+    _, _, pace, at = max(ways)
     _change(recipe, at, steps, pace)
 
 # %% ../../notebooks/models/06_best.ipynb #46538341
@@ -462,8 +465,10 @@ def find_best(
         calibration = choose_calibration(contest, oof)
         rule = choose_rule(contest, apply_rule(oof, calibration.values, None, contest.positive))
         oof = apply_rule(oof, calibration.values, rule, contest.positive)
-    recipe = make_recipe(contest, choice, found, len(train), clock.left())
-    model = follow(recipe, study, contest.classes, train, features, builder, contest.jobs, clock.left())
+    recipe = make_recipe(contest, choice, found, len(train), clock.for_the_end())
+    model = follow(
+        recipe, study, contest.classes, train, features, builder, contest.jobs, clock.for_the_end()
+    )
     if contest.classes:
         model.calibration, model.threshold, model.weights = calibration.values, rule.threshold, rule.weights
         model.costs = rule.costs
@@ -474,4 +479,4 @@ def choosing_seconds(
     contest: Contest,  # rows and classes
 ) -> float:
     "What choosing and calibrating will take, roughly"
-    return 0.5 + 2e-5 * len(contest.frame) * max(len(contest.classes), 1) ** 0.5
+    return 0.8 + 6e-5 * len(contest.frame) * max(len(contest.classes), 1) ** 0.5

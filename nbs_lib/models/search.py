@@ -223,6 +223,10 @@ class Clock:
             np.inf if self.seconds is None else self.began + self.seconds - time.perf_counter() - self.after
         )
 
+    def for_the_end(self) -> float:
+        "Seconds for the final fit: what is left, and a twentieth of the budget in any case; a poor model on time helps nobody"
+        return np.inf if self.seconds is None else max(self.left(), 0.05 * self.seconds)
+
 
 def more_rounds(
     entry: Entry,  # a trial
