@@ -2413,6 +2413,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'nbs_lib.trust.rows._but_one': ('trust/rows.html#_but_one', 'nbs_lib/trust/rows.py'),
                                     'nbs_lib.trust.rows._copies': ('trust/rows.html#_copies', 'nbs_lib/trust/rows.py'),
                                     'nbs_lib.trust.rows._mixed': ('trust/rows.html#_mixed', 'nbs_lib/trust/rows.py'),
+                                    'nbs_lib.trust.rows._near': ('trust/rows.html#_near', 'nbs_lib/trust/rows.py'),
+                                    'nbs_lib.trust.rows._near_said': ('trust/rows.html#_near_said', 'nbs_lib/trust/rows.py'),
                                     'nbs_lib.trust.rows._of_one_class': ('trust/rows.html#_of_one_class', 'nbs_lib/trust/rows.py'),
                                     'nbs_lib.trust.rows._plain': ('trust/rows.html#_plain', 'nbs_lib/trust/rows.py'),
                                     'nbs_lib.trust.rows._scaled': ('trust/rows.html#_scaled', 'nbs_lib/trust/rows.py'),
@@ -2426,6 +2428,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'nbs_lib.trust.rows.find_near': ('trust/rows.html#find_near', 'nbs_lib/trust/rows.py'),
                                     'nbs_lib.trust.rows.find_times': ('trust/rows.html#find_times', 'nbs_lib/trust/rows.py'),
                                     'nbs_lib.trust.rows.fine_columns': ('trust/rows.html#fine_columns', 'nbs_lib/trust/rows.py'),
+                                    'nbs_lib.trust.rows.mismatches': ('trust/rows.html#mismatches', 'nbs_lib/trust/rows.py'),
                                     'nbs_lib.trust.rows.natural': ('trust/rows.html#natural', 'nbs_lib/trust/rows.py'),
                                     'nbs_lib.trust.rows.occurrences': ('trust/rows.html#occurrences', 'nbs_lib/trust/rows.py'),
                                     'nbs_lib.trust.rows.two_nearest': ('trust/rows.html#two_nearest', 'nbs_lib/trust/rows.py')}}}

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
-from ..core.numbers import fmt, percent, plural
+from ..core.numbers import fmt, plural
 from ..core.profile import standardised_ranks
 from ..core.show import short
 from ..core.study import Study
@@ -87,7 +87,9 @@ def _with(frame: pd.DataFrame, column: str, at: np.ndarray, values: np.ndarray) 
         dtype=frame[column].dtype if whole.dtype.kind == frame[column].to_numpy().dtype.kind else float,
     )
     whole.iloc[at] = values
-    return frame.assign(**{column: whole})
+    out = frame.copy()
+    out[column] = whole
+    return out
 
 
 def looks_back_at_target(

@@ -11,7 +11,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from ..core.numbers import fmt, percent, plural
+from ..core.numbers import fmt
 from ..core.profile import as_numbers, auc_influence, prepare_target, standardised_ranks
 from ..core.show import short
 from ..core.study import Study
@@ -29,7 +29,6 @@ from nbs_lib.trust.chain import (
     made_by,
 )
 from nbs_lib.trust.columns import (
-    Scan,
     Truth,
     as_matrix,
     find_alone,

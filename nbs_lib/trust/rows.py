@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NEAR_ROWS', 'cell_hashes', 'occurrences', 'natural', 'compared_columns', 'find_copies', 'fine_columns', 'two_nearest',
-           'dimension', 'find_near', 'between_two', 'find_between', 'find_groups', 'find_times']
+           'dimension', 'mismatches', 'find_near', 'between_two', 'find_between', 'find_groups', 'find_times']
 
 # %% ../../notebooks/trust/00a_rows.ipynb #bd9d6858
 import numpy as np
@@ -218,6 +218,7 @@ def _scaled(frame: pd.DataFrame, columns: list[str], like: np.ndarray | None = N
 def two_nearest(
     points: np.ndarray,  # m x d
     among: np.ndarray,  # n x d
+    own: np.ndarray | None = None,  # positions of the points among the others, not to be found
 ) -> tuple[
     np.ndarray, np.ndarray, np.ndarray
 ]:  # distances to the nearest and the second nearest, and the nearest
@@ -228,8 +229,12 @@ def two_nearest(
     for start in range(0, len(points), 128):
         p = points[start : start + 128]
         gap = square[None, :] - 2 * p.astype(np.float32) @ a.T
+        if own is not None:
+            gap[np.arange(len(p)), own[start : start + len(p)]] = np.inf
         at = np.argpartition(gap, 5, axis=1)[:, :5] if gap.shape[1] > 5 else np.argsort(gap, axis=1)
         exact = np.sqrt(((p[:, None, :] - among[at]) ** 2).sum(2))
+        if own is not None:
+            exact[at == own[start : start + len(p), None]] = np.inf
         order = np.argsort(exact, axis=1)
         here = slice(start, start + len(p))
         first[here], second[here] = np.take_along_axis(exact, order[:, :2], 1).T
@@ -248,6 +253,28 @@ def dimension(
     return float(grid[np.abs((1 - 0.7**grid) / (1 - 0.4**grid) - share).argmin()])
 
 # %% ../../notebooks/trust/00a_rows.ipynb #3946d80e
+def mismatches(
+    one: pd.DataFrame,  # rows
+    other: pd.DataFrame,  # as many rows
+    like: pd.DataFrame,  # says what is near in each column
+) -> np.ndarray:  # integers, one a pair
+    "In how many columns the rows of each pair differ: other words, or numbers more than a twentieth of the spread apart"
+    out = np.zeros(len(one), int)
+    for c in one.columns:
+        if pd.api.types.is_string_dtype(one[c]):
+            a, b = (
+                f[c].astype("object").fillna("").str.strip().str.casefold().to_numpy() for f in (one, other)
+            )
+            out += a != b
+        else:
+            a, b, usual = as_numbers(one[c]), as_numbers(other[c]), as_numbers(like[c])
+            known = usual[~np.isnan(usual)]
+            low, high = np.quantile(known, [0.05, 0.95]) if len(known) else (0.0, 0.0)
+            near = 0.05 * ((high - low) / 3.3 or (known.std() if len(known) else 0.0) or 1.0)
+            out += ~((np.abs(a - b) <= near) | (np.isnan(a) & np.isnan(b)))
+    return out
+
+# %% ../../notebooks/trust/00a_rows.ipynb #c5bcba4a
 NEAR_ROWS = 1500  # holdout rows whose neighbours are looked for
 
 
@@ -260,7 +287,8 @@ def find_near(
 ) -> list[Finding | Look]:
     "Holdout rows that are training rows with a little noise"
     few = train.iloc[:: max(1, len(train) // 5000)]
-    columns = fine_columns(few, compared_columns(study, kinds, train)[:-1], kinds)[:40]
+    compared = [c for c in compared_columns(study, kinds, train) if c != study.time]
+    columns = fine_columns(few, compared[:-1], kinds)[:40]
     if len(columns) < 3 or len(train) < 100 or len(holdout) < 30:
         return [
             Look(
@@ -270,26 +298,58 @@ def find_near(
                 done=False,
             )
         ]
-    base = np.column_stack([as_numbers(train[c]) for c in columns])
+    base = np.column_stack([as_numbers(few[c]) for c in columns])
+    among = _scaled(train, columns, base)
     at = np.sort(rng.permutation(len(holdout))[:NEAR_ROWS])
-    first, second, _ = two_nearest(_scaled(holdout.iloc[at], columns, base), _scaled(train, columns, base))
+    own = np.sort(rng.permutation(len(train))[: NEAR_ROWS // 3])
+    d, hits = _near(
+        among,
+        _scaled(holdout.iloc[at], columns, base),
+        None,
+        holdout[compared].iloc[at],
+        train[compared],
+        few,
+    )
+    _, usual = _near(among, among[own], own, train[compared].iloc[own], train[compared], few)
+    return [_near_said(hits, usual, max(d, 1.5), len(columns))]
+
+
+def _near(
+    among: np.ndarray,
+    points: np.ndarray,
+    own: np.ndarray | None,
+    rows: pd.DataFrame,
+    train: pd.DataFrame,
+    few: pd.DataFrame,
+) -> tuple[float, np.ndarray]:
+    "The data's dimension, and which points are near copies"
+    first, second, nearest = two_nearest(points, among, own)
     known = second > 1e-9
-    ratio = first[known] / second[known]
-    d = max(dimension(ratio), 1.5)
-    n, near = len(ratio), limit("near")
-    count, chance = int((ratio < near).sum()), len(ratio) * near**d
-    found = f"{count:,} of {n:,} holdout rows ({percent(count / max(n, 1))}) are ten times as near to one training row as to the next"
-    expected = f"about {fmt(chance)} by chance, the data having some {fmt(d)} dimensions"
-    if count <= max(4 * chance + 4, limit("near share") * n):
-        return [Look("NEAR-COPIES", len(columns), found, expected)]
-    return [
-        Finding(
-            "NEAR-COPIES", "leak", (), found, expected,
-            f"{percent(count / n)} of the holdout rows are training rows with small changes.",
-            "Remove copies before the split; if the rows are measurements of one thing, name it under group.",
-            {"share": count / n, "chance": chance / n, "dimension": d},
-        )
-    ]  # fmt: skip
+    hits = known & (first < limit("near") * second)
+    pairs = np.flatnonzero(hits)
+    hits[pairs] = mismatches(rows.iloc[pairs], train.iloc[nearest[pairs]], few) <= max(
+        1, 0.05 * rows.shape[1]
+    )
+    return dimension(first[known] / second[known]), hits
+
+
+def _near_said(hits: np.ndarray, usual: np.ndarray, d: float, columns: int) -> Finding | Look:
+    "What follows from the near copies among holdout rows, and those among training rows"
+    n, k, share, within = len(hits), int(hits.sum()), float(hits.mean()), float(usual.mean())
+    chance = limit("near") ** d
+    found = f"{k:,} of {n:,} holdout rows ({percent(share)}) are ten times as near to one training row as to the next, and agree with it in the other columns"
+    expected = (
+        f"{percent(within)} among training rows; {percent(chance)} by chance in some {fmt(d)} dimensions"
+    )
+    more = max(2 * max(within, chance) + 3 * np.sqrt(max(within, chance) / n), limit("near share"))
+    if k < 4 or share <= min(more, max(limit("near many"), 4 * chance)):
+        return Look("NEAR-COPIES", columns, found, expected)
+    return Finding(
+        "NEAR-COPIES", "leak", (), found, expected,
+        f"{percent(share)} of the holdout rows are training rows with small changes.",
+        "Remove copies before the split; if the rows are measurements of one thing, name it under group.",
+        {"share": share, "within training": within, "dimension": d},
+    )  # fmt: skip
 
 # %% ../../notebooks/trust/00a_rows.ipynb #647bbc33
 def between_two(

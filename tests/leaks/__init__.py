@@ -119,6 +119,14 @@ def with_columns(c: Case, codes: str, **columns: np.ndarray) -> Case:
     )
 
 
+def put(frame: pd.DataFrame, columns: dict) -> pd.DataFrame:
+    "The frame with other columns, whatever their names"
+    frame = frame.copy()
+    for name, values in columns.items():
+        frame[name] = values
+    return frame
+
+
 def words(values: np.ndarray, gone: np.ndarray | None = None) -> np.ndarray:
     "Values as text, some missing"
     out = np.array([f"v{v}" for v in values], dtype=object)
@@ -200,7 +208,7 @@ def copies_one_column_changed(c, rng):
     column = max(
         (x for x in c.train if x not in (c.study.target, c.study.time)), key=lambda x: c.train[x].nunique()
     )
-    return joined(c, rows.assign(**{column: rng.permutation(rows[column].to_numpy())}), "COPIES NEAR-COPIES")
+    return joined(c, put(rows, {column: rng.permutation(rows[column].to_numpy())}), "COPIES NEAR-COPIES")
 
 
 @plant("copies")
@@ -208,16 +216,20 @@ def copies_written_otherwise(c, rng):
     texts = [x for x, k in c.kinds.items() if k == "category" and x != c.study.target]
     rows = share(c, 0.2, rng)
     return (
-        joined(c, rows.assign(**{x: " " + rows[x].str.upper() for x in texts}), "COPIES NEAR-COPIES")
+        joined(c, put(rows, {x: " " + rows[x].str.upper() for x in texts}), "COPIES NEAR-COPIES")
         if texts
         else None
     )
 
 
+def _spread(c: Case, x: str) -> float:
+    "A column's spread, whatever its outliers"
+    low, high = c.train[x].quantile([0.05, 0.95])
+    return float(high - low) / 3.3 or float(c.train[x].std())
+
+
 def _noisy(c: Case, rows: pd.DataFrame, columns: list[str], size: float, rng) -> pd.DataFrame:
-    return rows.assign(
-        **{x: rows[x] + rng.normal(0, size * float(c.train[x].std()), len(rows)) for x in columns}
-    )
+    return put(rows, {x: rows[x] + rng.normal(0, size * _spread(c, x), len(rows)) for x in columns})
 
 
 @plant("near copies")
@@ -250,9 +262,9 @@ def near_copies_half_of_the_columns(c, rng):
 @plant("near copies")
 def near_copies_rounded(c, rng):
     rows, columns = share(c, 0.2, rng), fine(c)
-    digits = {x: 2 - int(np.floor(np.log10(float(c.train[x].std()) + 1e-12))) for x in columns}
+    digits = {x: 2 - int(np.floor(np.log10(_spread(c, x) + 1e-12))) for x in columns}
     return (
-        joined(c, rows.assign(**{x: rows[x].round(d) for x, d in digits.items()}), "NEAR-COPIES COPIES")
+        joined(c, put(rows, {x: rows[x].round(d) for x, d in digits.items()}), "NEAR-COPIES COPIES")
         if len(columns) > 3
         else None
     )
@@ -308,7 +320,7 @@ def _smote(c: Case, rng, times: float, digits: int | None = None) -> Case | None
     other = pairs[at, rng.integers(0, 6, len(at))]
     new = x[at] + rng.random((len(at), 1)) * (x[other] - x[at])
     new = new if digits is None else np.round(new, digits)
-    rows = few.iloc[at].assign(**{name: new[:, i] for i, name in enumerate(numbers)})
+    rows = put(few.iloc[at], {name: new[:, i] for i, name in enumerate(numbers)})
     return _random_split(c, pd.concat([c.whole, rows]), rng, "RESAMPLED NEAR-COPIES")
 
 
@@ -929,7 +941,7 @@ def _floats(features: pd.DataFrame) -> list[str]:
 def not_from_training_scaled(c, rng):
     def change(a, b, both):
         mean, sd = both[_floats(a)].mean(), both[_floats(a)].std()
-        return a.assign(**(a[_floats(a)] - mean) / sd), b.assign(**(b[_floats(a)] - mean) / sd)
+        return put(a, dict((a[_floats(a)] - mean) / sd)), put(b, dict((b[_floats(a)] - mean) / sd))
 
     return _handed(c, change)
 
@@ -947,7 +959,7 @@ def not_from_training_filled(c, rng):
 def not_from_training_ranked(c, rng):
     def change(a, b, both):
         ranks = both[_floats(a)].rank(pct=True)
-        return a.assign(**ranks.iloc[: len(a)]), b.assign(**ranks.iloc[len(a) :])
+        return put(a, dict(ranks.iloc[: len(a)])), put(b, dict(ranks.iloc[len(a) :]))
 
     return _handed(c, change)
 
@@ -957,7 +969,7 @@ def not_from_training_clipped(c, rng):
     def change(a, b, both):
         x = _floats(a)[0]
         low, high = both[x].quantile([0.05, 0.95])
-        return a.assign(**{x: a[x].clip(low, high)}), b.assign(**{x: b[x].clip(low, high)})
+        return put(a, {x: a[x].clip(low, high)}), put(b, {x: b[x].clip(low, high)})
 
     return _handed(c, change)
 
