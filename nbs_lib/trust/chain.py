@@ -340,7 +340,7 @@ def _fold(code: str, where: str, made: tuple, what: str) -> Finding | Look:
     )  # fmt: skip
 
 # %% ../../notebooks/trust/00c_chain.ipynb #84ff3d23
-SHUFFLES = 6
+SHUFFLES = 5
 SHUFFLED_ROWS = 2500
 
 
@@ -406,8 +406,8 @@ def _chance_score(
     features: pd.DataFrame, y: np.ndarray, fold: np.ndarray, k: int, prepare: Prepare, seed: int
 ) -> float:
     "Cross-validated score of a quick model"
-    part, out = fold % 3, np.zeros((len(y), k if k > 2 else 1))
-    for f in range(3):
+    part, out = fold % 2, np.zeros((len(y), k if k > 2 else 1))
+    for f in range(2):
         train, val = np.flatnonzero(part != f), np.flatnonzero(part == f)
         A, B = prepare(features, y, train, val)
         labels = y[train] if len(A) == len(train) else np.resize(y[train], len(A))

@@ -154,6 +154,13 @@ def _of_one_class(
     )  # fmt: skip
 
 # %% ../../notebooks/trust/00a_rows.ipynb #f29828e4
+def _within(rows: np.ndarray, column: np.ndarray) -> float:
+    "The share of training rows that agree with another training row in all columns but one"
+    _, at, alike = np.unique(rows - column, return_inverse=True, return_counts=True)
+    _, same, equal = np.unique(rows, return_inverse=True, return_counts=True)
+    return float(np.mean(alike[at] > equal[same]))
+
+
 def _but_one(columns: list[str], t: np.ndarray, h: np.ndarray, n: int, agree: np.ndarray) -> list:
     "Near copies that differ in one column"
     t_all, h_all = t.sum(1), h.sum(1)
@@ -166,14 +173,16 @@ def _but_one(columns: list[str], t: np.ndarray, h: np.ndarray, n: int, agree: np
             break
         rest = [k for k in range(t.shape[1]) if k != j]
         chance = natural(t[:, rest], h[:, rest], agree[rest])
-        if near[j] > 3 * chance + 3 and near[j] >= 0.3 * near.sum():
+        usual = _within(t_all, t[:, j])
+        most = max(3 * chance + 3, min(2 * usual, limit("near many")) * len(h))
+        if near[j] > most and near[j] >= 0.3 * near.sum():
             share = near[j] / len(h)
             numbers = {"rows": int(near[j]), "share": share, "chance": chance}
             return [
                 Finding(
                     "NEAR-COPIES", "leak" if share >= limit("near share") else "suspicion", (columns[j],),
                     f"{near[j]:,} of {len(h):,} holdout rows ({percent(share)}) agree with a training row in all columns but {short(columns[j])}",
-                    f"about {fmt(chance)} by chance",
+                    f"about {fmt(chance)} by chance; {percent(usual)} of the training rows do with another",
                     f"Holdout rows stand in training with another {short(columns[j])}.",
                     "Find out what the rows have in common; remove copies before the split, or name the unit under group.",
                     numbers,
