@@ -315,6 +315,13 @@ def _floor(truth: Truth) -> float:
     return limit("alone rank") if truth.number else limit("alone")
 
 
+def _asked(scans: list[Scan]) -> list[Scan]:
+    "The columns that are judged on their own: a column's gaps are judged with it"
+    names = {s.column for s in scans}
+    own = [s for s in scans if s.column.removesuffix(": missing") not in names - {s.column}]
+    return sorted(own, key=lambda s: (s.column.startswith("("), -max(s.score, s.cut)))
+
+
 def _what(truth: Truth) -> str:
     if truth.number:
         return "rank correlation"
@@ -390,7 +397,7 @@ def find_alone(
 ) -> list[Finding | Look]:
     "Columns that alone nearly give the target"
     what, floor, said = _what(truth), _floor(truth), []
-    for scan in sorted(scans, key=lambda s: -s.score):
+    for scan in _asked(scans):
         one = not truth.number and scan.best >= 0.9995 and len(truth.classes) > 2
         sharp = scan.cut >= limit("alone cut")
         if scan.score < floor and not one and not sharp:
@@ -404,7 +411,7 @@ def find_alone(
                 scan.gaps is not None and scan.gaps.score >= floor and scan.gaps.score > scan.score - 0.02
             )
             said.append(_alone(scan, rest, what, truth, "leak" if sure else "suspicion", by_gaps))
-        elif sharp and stands_apart(scan.cut, rest, 2 * limit("apart")):
+        elif sharp and stands_apart(scan.cut, rest, limit("apart cut")):
             said.append(_sharp(scan, rest))
         elif one and _gives_one(scan, scans):
             found = f"ROC-AUC {fmt(scan.best, 4)} for {short(scan.best_class)}"
@@ -433,7 +440,7 @@ def find_alone(
 
 
 def _alone(scan: Scan, rest: float, what: str, truth: Truth, severity: str, by_gaps: bool) -> Finding:
-    code = "GAP-TELLS" if by_gaps else "GIVES-TARGET"
+    code = "GAP-TELLS" if by_gaps or scan.column.startswith("(") else "GIVES-TARGET"
     found = f"{what} {fmt(scan.score, 4)} alone"
     expected = f"no more than the other columns together reach, {fmt(rest, 3)}, or little more"
     says = "by being missing or not gives the target" if by_gaps else "alone nearly gives the target"
@@ -442,7 +449,7 @@ def _alone(scan: Scan, rest: float, what: str, truth: Truth, severity: str, by_g
 
 def _sharp(scan: Scan, rest: float) -> Finding:
     "A column that cuts a number in two"
-    by_gaps = scan.gaps is not None and scan.gaps.cut >= limit("alone cut")
+    by_gaps = scan.column.startswith("(") or (scan.gaps is not None and scan.gaps.cut >= limit("alone cut"))
     found = f"cuts the target in two as sharply as {percent(scan.cut)} of what is possible"
     expected = f"below {percent(limit('alone cut'))}; the other columns together reach a rank correlation of {fmt(rest, 3)}"
     says = (
@@ -472,7 +479,7 @@ def find_part(
     "Columns that give the target of some rows"
     said = [
         f
-        for s in scans
+        for s in _asked(scans)
         if s.column not in skip
         for f in (
             _number_part(features, s, scans, truth, seed)
@@ -863,7 +870,7 @@ def find_together(
     "Pairs of columns that together give the target"
     alone = {s.column: s.score for s in scans if s.column not in skip and kinds.get(s.column) != "text"}
     names = sorted(alone, key=lambda c: -alone[c])[:64]
-    numbers = [c for c in names if kinds[c] == "number"]
+    numbers = [c for c in alone if kinds[c] == "number"][:400]
     pairs = linear_pairs(features[numbers], truth) + joint_pairs(features[names], kinds, truth)
     for a, b, score in sorted(pairs, key=lambda p: -p[2]):
         single = max(alone[a], alone[b])

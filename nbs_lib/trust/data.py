@@ -226,16 +226,20 @@ def _columns_said(
     raw = train.iloc[truth.rows]
     judged, of = _judged(plan, features, raw)
     scans = [scan_column(c, judged[c], of[c], truth) for c in judged]
+    own_time = {
+        s["name"] for s in plan["features"] if s["how"] != "history" and set(s["sources"]) <= {study.time}
+    }
     units = find_units(study, kinds, train, holdout, truth)
     plain = [s["sources"][0] for s in plan["features"] if s["how"] == "raw" and s["type"] == "number"]
     plain += [c for c in features if c in train and c not in plain]
     statistics = find_statistics(study, kinds, train, holdout, plain)
-    named = _columns_of(units + statistics)
+    named = _columns_of(units + statistics) | own_time  # a weekday is known, however much it says
     alone = [
         x
         for x in find_alone(judged, scans, truth, study.seed)
         if not set(getattr(x, "columns", ()) if isinstance(x, Finding) else ()) & named
     ]
+    alone = alone or [Look("GIVES-TARGET", len(scans), "only columns that are found in other ways", "none")]
     seen = named | _columns_of(alone)
     part = find_part(judged, scans, truth, seen, study.seed)
     seen |= _columns_of(part)

@@ -81,7 +81,18 @@ def compared_columns(
 ) -> list[str]:  # the target last
     "The columns by which rows are compared: all but identifiers and what marks the split"
     out = {study.target, study.split.column, *study.ids, *(c for c, k in kinds.items() if k == "id")}
-    return [c for c in train.columns if c not in out] + [study.target]
+    return [c for c in train.columns if c not in out and not _counts(train[c], kinds.get(c))] + [study.target]
+
+
+def _counts(values: pd.Series, kind: str | None) -> bool:
+    "Whether a column holds a whole number of its own for each row, as identifiers do"
+    if kind != "number" or len(values) < 50:
+        return False
+    few = as_numbers(values.iloc[:50])
+    if not (few == np.floor(few)).all() or len(np.unique(few)) < 48:
+        return False
+    x = as_numbers(values)
+    return bool((x == np.floor(x)).all()) and len(np.unique(x)) > 0.99 * len(x)
 
 
 def find_copies(
