@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
-from leaks import PLANTS, TWINS, Case, case, of_frame, put
+from leaks import PLANTS, TWINS, Case, case, of_frame
 from sklearn import datasets
 
 from nbs_lib.trust.data import audit_data
@@ -40,6 +40,8 @@ SELECTED = [
     ("batch", "rank", "hotel"),
     ("folds", "selection", "income"),
     ("folds", "scaled", "progress"),
+    ("later answer", "plain", "progress"),
+    ("three parts", "net", "hotel"),
 ]
 QUIET = [("untouched", "hotel"), ("untouched", "tumour"), ("strong_and_honest", "income"), ("random_number", "progress"),
          ("units_without_meaning", "income"), ("sorted_by_time", "income"), ("rate_from_elsewhere", "income"), ("history_declared", "hotel")]  # fmt: skip
@@ -52,11 +54,12 @@ def tables() -> dict[str, Case]:
         columns=["assigned_room_type", "booking_changes", "historical_adr", "days_in_waiting_list"]
     )
     tumour = datasets.load_breast_cancer(as_frame=True).frame
+    tumour = tumour[[c for c in tumour if c.startswith("mean") or c == "target"]]
     progress = datasets.load_diabetes(as_frame=True, scaled=False).frame
     return {
-        "income": case("income", income, "binary", "income", rows=1500),
-        "hotel": case("hotel", hotel, "regression", "avg_price_per_room", "arrival_date", rows=1500),
-        "tumour": case("tumour", put(tumour, {"target": tumour["target"].map({0: "bad", 1: "good"})}), "binary", "target"),
+        "income": case("income", income, "binary", "income", rows=1000),
+        "hotel": case("hotel", hotel, "regression", "avg_price_per_room", "arrival_date", rows=1000),
+        "tumour": case("tumour", tumour.assign(target=tumour["target"].map({0: "bad", 1: "good"})), "binary", "target"),
         "progress": case("progress", progress, "regression", "target"),
     }
 

@@ -31,6 +31,7 @@ from nbs_lib.trust.chain import (
 from nbs_lib.trust.columns import (
     Truth,
     as_matrix,
+    find_ahead,
     find_alone,
     find_counters,
     find_late,
@@ -248,7 +249,10 @@ def _columns_said(
     sources = list(dict.fromkeys(c for s in plan["features"] for c in s["sources"]))
     said = _once([*alone, *part], {s["name"]: s["sources"] for s in plan["features"]})
     order, late = find_order(study, kinds, train, truth), find_late(study, kinds, train, sources, truth)
-    return [*units, *statistics, *said, *counters, *together, *order, *late]
+    plain = [s["sources"][0] for s in plan["features"] if s["how"] == "raw"]
+    whole = train if holdout is None else pd.concat([train, holdout])
+    ahead = find_ahead(study, kinds, whole, plain)
+    return [*units, *statistics, *said, *counters, *together, *order, *late, *ahead]
 
 
 def _once(said: list, sources: dict[str, list[str]]) -> list:

@@ -176,6 +176,7 @@ LIMITS = {
     "apart certain": Limit(0.15, "the same for a leak"),
     "part": Limit(0.15, "share of each class whose rows a column gives with certainty"),
     "part one class": Limit(0.5, "the same, if it is one class only: rare symptoms are honest, half of the class is not"),
+    "part else": Limit(0.65, "ROC-AUC of the column in all other rows: an honest feature does not go from certain to nothing"),
     "pure": Limit(0.99, "share of one class from which on a value counts as giving it"),
     "group": Limit(0.75, "share of chance that vanishes within a value of the column (kappa, intraclass correlation)"),
     "group certain": Limit(0.9, "the same for a leak"),
