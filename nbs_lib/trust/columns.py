@@ -458,13 +458,10 @@ def find_alone(
     if any(isinstance(f, Finding) for f in said):
         return said
     top = max((s.score for s in scans), default=0.0)
+    found = f"strongest {what} {fmt(top, 3)}"
     return [
-        Look(
-            "GIVES-TARGET",
-            len(scans),
-            f"strongest {what} {fmt(top, 3)}",
-            f"below {_floor(truth)}, or near to what the others reach",
-        )
+        *said,
+        Look("GIVES-TARGET", len(scans), found, f"below {floor}, or near to what the others reach"),
     ]
 
 

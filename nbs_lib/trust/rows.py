@@ -79,8 +79,9 @@ def compared_columns(
     kinds: dict[str, str],  # kind of each column
     train: pd.DataFrame,  # raw rows
 ) -> list[str]:  # the target last
-    "The columns by which rows are compared: all but identifiers and what marks the split"
+    "The columns by which rows are compared: all but identifiers and what marks the split, be it the time"
     out = {study.target, study.split.column, *study.ids, *(c for c, k in kinds.items() if k == "id")}
+    out |= {study.time} if study.split.by == "time" else set()
     return [c for c in train.columns if c not in out and not _counts(train[c], kinds.get(c))] + [study.target]
 
 
@@ -108,9 +109,12 @@ def find_copies(
     agree = _agreement(both[:: max(1, len(both) // 20_000)])
     same = occurrences(t.sum(1), h.sum(1)) > 0
     chance = natural(t, h, agree)
-    n, most = int(same.sum()), 3 * chance + 3
+    usual = float(np.mean(occurrences(t.sum(1), t.sum(1)) > 1)) if study.split.by == "time" else 0.0
+    n, most = int(same.sum()), 3 * chance + 2 * usual * len(h) + 3
     found = f"{n:,} of {len(h):,} holdout rows ({percent(n / len(h))})"
-    expected = f"about {fmt(chance)} by chance"
+    expected = f"about {fmt(chance)} by chance" + (
+        f"; {percent(usual)} of the training rows stand there again" if usual else ""
+    )
     if n >= 0.99 * len(h) and n > most and len(np.unique(h.sum(1))) > 0.5 * len(h):
         return [
             Finding(

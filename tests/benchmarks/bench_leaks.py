@@ -43,7 +43,7 @@ def judge(c: Case, planted: bool) -> dict:
             "shift": any(f.severity == "shift" for f in audit.findings), "rows": len(c.train) + len(c.holdout), "seconds": round(took, 2)}  # fmt: skip
 
 
-def cases(table: Table, rows: int, kinds: set[str], every: int, place: int):
+def cases(table: Table, rows: int, kinds: set[str], every: int, twins: int, place: int):
     "The cases of one table: (kind, disguise, make)"
     k = 0
     for kind, disguises in PLANTS.items():
@@ -51,8 +51,8 @@ def cases(table: Table, rows: int, kinds: set[str], every: int, place: int):
             k += 1
             if (not kinds or kind in kinds) and (k + place) % every == 0:
                 yield kind, name, make
-    for name, make in TWINS.items():
-        if not kinds or "clean" in kinds:
+    for k, (name, make) in enumerate(TWINS.items()):
+        if (not kinds or "clean" in kinds) and (k + place) % twins == 0:
             yield "clean", name, make
 
 
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
             row |= {"fits": False} if made is None else {"fits": True, **judge(made, kind != "clean")}
             with out.open("a") as f:
                 f.write(json.dumps(row) + "\n")
-            if row["fits"] and (not row["found"] if kind != "clean" else row["others"]):
+            if table.part == "tune" and row["fits"] and (not row["found"] if kind != "clean" else row["others"]):
                 print(table.name, kind, name, row["said"], row["others"], flush=True)
 
 
@@ -173,6 +173,7 @@ def main() -> None:
     parser.add_argument(
         "--every", type=int, default=1, help="each table gets one in so many of the disguises"
     )
+    parser.add_argument("--twins", type=int, default=1, help="and one in so many of the clean twins")
     parser.add_argument("--rows", type=int, default=4000, help="rows of a table at most")
     parser.add_argument("--out", default=str(RESULTS), help="where results are kept")
     parser.add_argument("--report", action="store_true", help="only write the page")
