@@ -1164,16 +1164,14 @@ def find_statistics(
     train: pd.DataFrame,  # raw rows
     holdout: pd.DataFrame | None,  # raw rows; a statistic may be over both
     columns: list[str],  # that the model sees as they are
-    most: int = 40_000,  # rows
 ) -> list[Finding | Look]:
     "Columns that are the mean target of a group, with the row itself in it"
     parts = [train] if holdout is None else [train, pd.concat([train, holdout])]
     numbers = [c for c in columns if kinds.get(c) == "number" and c in train and train[c].nunique() > 2][:60]
     said: dict[str, Finding] = {}
     for part, which in zip(parts, ("training", "training and holdout rows"), strict=False):
-        part = part.iloc[:: 1 + len(part) // most] if len(part) > 4 * most else part
         targets = _targets(part[study.target], study)
-        groups = group_candidates(part, kinds, study.target)
+        groups = group_candidates(part, kinds, study.target, 12 if len(part) < 100_000 else 6)
         level = limit("level") / max(len(numbers) * (len(groups) + 1) * len(targets), 1)
         for c in [c for c in numbers if c not in said]:
             if hit := _statistic_of(part[c], targets, groups, level):

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
         frame = pd.read_parquet(FOLDER / f"{table.name}.parquet")
         clean = case(table.name, frame, table.task, table.target, table.time, args.rows)
         for kind, name, make in cases(
-            table, args.rows, set(filter(None, args.kinds.split(","))), args.every, place
+            table, args.rows, set(filter(None, args.kinds.split(","))), args.every, args.twins, place
         ):
             if (table.name, kind, name) in done:
                 continue
