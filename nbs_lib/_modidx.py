@@ -2420,6 +2420,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'nbs_lib.trust.findings.limit': ('trust/findings.html#limit', 'nbs_lib/trust/findings.py'),
                                         'nbs_lib.trust.findings.sort_out': ('trust/findings.html#sort_out', 'nbs_lib/trust/findings.py')},
             'nbs_lib.trust.rows': { 'nbs_lib.trust.rows._agreement': ('trust/rows.html#_agreement', 'nbs_lib/trust/rows.py'),
+                                    'nbs_lib.trust.rows._at_other_times': ('trust/rows.html#_at_other_times', 'nbs_lib/trust/rows.py'),
                                     'nbs_lib.trust.rows._but_one': ('trust/rows.html#_but_one', 'nbs_lib/trust/rows.py'),
                                     'nbs_lib.trust.rows._copies': ('trust/rows.html#_copies', 'nbs_lib/trust/rows.py'),
                                     'nbs_lib.trust.rows._counts': ('trust/rows.html#_counts', 'nbs_lib/trust/rows.py'),

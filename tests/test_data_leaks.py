@@ -55,7 +55,9 @@ def tables() -> dict[str, Case]:
     return {
         "income": case("income", income, "binary", "income", rows=800),
         "hotel": case("hotel", hotel, "regression", "avg_price_per_room", "arrival_date", rows=800),
-        "tumour": case("tumour", tumour.assign(target=tumour["target"].map({0: "bad", 1: "good"})), "binary", "target"),
+        "tumour": case(
+            "tumour", tumour.assign(target=tumour["target"].map({0: "bad", 1: "good"})), "binary", "target"
+        ),
         "progress": case("progress", progress, "regression", "target"),
     }
 
@@ -76,7 +78,9 @@ def test_leaks_are_found(tables, kind, name, table):
     hits = [f for f in audit.alarms if f.code in c.codes]
     assert hits, findings_table(audit.findings)
     assert not c.columns or any(x in f.columns for f in hits for x in c.columns)
-    assert all(f.found and f.expected and f.action and f.sentence.endswith((".", "?")) for f in audit.findings)
+    assert all(
+        f.found and f.expected and f.action and f.sentence.endswith((".", "?")) for f in audit.findings
+    )
 
 
 @pytest.mark.parametrize(("name", "table"), QUIET)
@@ -103,7 +107,9 @@ def test_the_holdout_may_stay_closed(tables):
 
 def test_the_training_part_is_no_holdout(tables):
     c = tables["income"]
-    assert [f.code for f in audit_data(c.study, c.train, c.kinds, c.train.sample(300, random_state=0)).leaks] == ["NO-TEST"]
+    assert [
+        f.code for f in audit_data(c.study, c.train, c.kinds, c.train.sample(300, random_state=0)).leaks
+    ] == ["NO-TEST"]
 
 
 def test_the_same_study_gives_the_same_audit(tables):

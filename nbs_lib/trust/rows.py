@@ -110,11 +110,11 @@ def find_copies(
     agree = _agreement(both[:: max(1, len(both) // 20_000)])
     same = occurrences(t.sum(1), h.sum(1)) > 0
     chance = natural(t, h, agree)
-    usual = float(np.mean(occurrences(t.sum(1), t.sum(1)) > 1)) if study.split.by == "time" else 0.0
+    usual = _at_other_times(t.sum(1), train[study.time]) if study.split.by == "time" else 0.0
     n, most = int(same.sum()), 3 * chance + 2 * usual * len(h) + 3
     found = f"{n:,} of {len(h):,} holdout rows ({percent(n / len(h))})"
     expected = f"about {fmt(chance)} by chance" + (
-        f"; {percent(usual)} of the training rows stand there again" if usual else ""
+        f"; {percent(usual)} of the training rows stand there with another date" if usual else ""
     )
     if n >= 0.99 * len(h) and n > most and len(np.unique(h.sum(1))) > 0.5 * len(h):
         return [
@@ -130,6 +130,13 @@ def find_copies(
             *([Look("RESAMPLED", 1, "the copies are not of one class", "")] if resampled is None else []),
         ]
     return [Look("COPIES", len(columns), found, expected), *_but_one(columns, t, h, n, agree)]
+
+
+def _at_other_times(rows: np.ndarray, time: pd.Series) -> float:
+    "The share of rows that stand in the table with another time too"
+    moment = pd.util.hash_array(as_numbers(time)) * _ODD
+    whole = rows + moment
+    return float(np.mean(occurrences(rows, rows) > occurrences(whole, whole)))
 
 
 def _copies(n: int, rows: int, found: str, expected: str, chance: float) -> Finding:

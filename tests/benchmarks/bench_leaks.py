@@ -77,7 +77,11 @@ def run(args: argparse.Namespace) -> None:
             row |= {"fits": False} if made is None else {"fits": True, **judge(made, kind != "clean")}
             with out.open("a") as f:
                 f.write(json.dumps(row) + "\n")
-            if table.part == "tune" and row["fits"] and (not row["found"] if kind != "clean" else row["others"]):
+            if (
+                table.part == "tune"
+                and row["fits"]
+                and (not row["found"] if kind != "clean" else row["others"])
+            ):
                 print(table.name, kind, name, row["said"], row["others"], flush=True)
 
 
@@ -152,11 +156,14 @@ or with something harmless that looks alike. A leak is found if an alarm (leak o
 planted column, where there is one. Any alarm on a clean twin is a false one; shifts are no alarms.
 
 Limits were chosen on the tables marked *tune* and on nothing else; tables marked *judge* are only judged on. Tables are
-cut to 4,000 rows, so that the small effects are the hard ones.
+cut to 4,000 rows, so that the small effects are the hard ones. Each table gets one in six of the disguises, in turn, and
+every second clean twin. (One judge table was seen by mistake: Chicago's weekdays led to the rule that parts of the
+row's own time are never accused.)
 
 ```sh
-make bench-leaks                    # runs what is missing in docs/benchmarks/leaks.jsonl, then writes this page
-make bench-leaks ARGS=--report      # writes this page only
+make bench-leaks ARGS="--every 6 --twins 2"   # runs what is missing in docs/benchmarks/leaks.jsonl, writes this page
+make bench-leaks                              # every disguise in every table: some hours
+make bench-leaks ARGS=--report                # writes this page only
 ```
 """
 

@@ -1168,14 +1168,24 @@ def twin_near_twins_that_differ(c, rng):
 def _ahead(c: Case, rows: int, change: Callable) -> Case:
     n = len(c.train)
     if not c.study.time:
-        c = with_columns(c, "", moment=np.datetime64("2022-01-01", "us") + np.arange(len(c.whole)) * np.timedelta64(1, "h"))
-        config = {"question": "What will it be?", "task": c.task, "data": {"path": "x"}, "target": c.study.target, "time": "moment"}
+        c = with_columns(
+            c, "", moment=np.datetime64("2022-01-01", "us") + np.arange(len(c.whole)) * np.timedelta64(1, "h")
+        )
+        config = {
+            "question": "What will it be?",
+            "task": c.task,
+            "data": {"path": "x"},
+            "target": c.study.target,
+            "time": "moment",
+        }
         c = replace(c, study=make_study(c.name, config))
     order = np.argsort(c.whole[c.study.time].to_numpy(), kind="stable")
     later = np.empty(len(order), object)
     values = c.y.to_numpy()[order]
     later[order] = np.r_[values[rows:], values[:rows]]
-    made = change(later.astype(float) if c.task == "regression" else np.array([f"{v}" for v in later], object))
+    made = change(
+        later.astype(float) if c.task == "regression" else np.array([f"{v}" for v in later], object)
+    )
     assert n == len(c.train)
     return with_columns(c, "FUTURE GIVES-TARGET", tomorrow=made)
 
@@ -1192,7 +1202,9 @@ def later_answer_two_rows(c, rng):
 
 @plant("later answer")
 def later_answer_written_otherwise(c, rng):
-    return _ahead(c, 1, lambda v: -3 * v + 1 if v.dtype.kind == "f" else np.array([f"was {x}" for x in v], object))
+    return _ahead(
+        c, 1, lambda v: -3 * v + 1 if v.dtype.kind == "f" else np.array([f"was {x}" for x in v], object)
+    )
 
 
 @plant("later answer")
@@ -1217,7 +1229,13 @@ def _line(c: Case, rng) -> np.ndarray:
 @plant("three parts")
 def three_parts_weighted(c, rng):
     one, two = rng.normal(0, 1, (2, len(c.whole)))
-    return with_columns(c, "TOGETHER GIVES-TARGET", one=one, two=10 * two, three=(_line(c, rng) - 0.5 * one + 0.7 * two).round(3))
+    return with_columns(
+        c,
+        "TOGETHER GIVES-TARGET",
+        one=one,
+        two=10 * two,
+        three=(_line(c, rng) - 0.5 * one + 0.7 * two).round(3),
+    )
 
 
 @plant("three parts")
@@ -1229,4 +1247,6 @@ def three_parts_net(c, rng):
 @plant("three parts")
 def three_parts_shifted(c, rng):
     one, two = rng.uniform(0, 3, (2, len(c.whole)))
-    return with_columns(c, "TOGETHER GIVES-TARGET", one=one + 100, two=-two, three=(_line(c, rng) + one - two) * 1000)
+    return with_columns(
+        c, "TOGETHER GIVES-TARGET", one=one + 100, two=-two, three=(_line(c, rng) + one - two) * 1000
+    )
