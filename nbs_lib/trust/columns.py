@@ -236,7 +236,7 @@ def scan_column(
         scan.gaps = judge_cells(gone.astype(int), truth)
     common = np.bincount(fine).argmax()
     keep = ~gone & (fine != common if np.mean(fine == common) > 0.1 else True)
-    if 50 <= keep.sum() < 0.98 * len(keep) and truth.number:
+    if 50 <= keep.sum() < 0.98 * len(keep):
         scan.known, scan.reach = judge_cells(fine, truth, keep), float(keep.mean())
     return scan
 
@@ -508,9 +508,7 @@ def find_part(
         for s in _asked(scans)
         if s.column not in skip
         for f in (
-            _number_part(features, s, scans, truth, seed)
-            if truth.number
-            else _class_part(features, s, scans, truth, seed)
+            _class_part(features, s, scans, truth, seed) or _known_part(features, s, scans, truth, seed)
         )
     ]
     if said:
@@ -543,10 +541,10 @@ def _class_part(
     if cells is None:
         return []
     rest = rest_of(features, scans, truth, {scan.column}, seed)
-    if rest > (0.95 if both else 0.9):
-        return []
     share, names = _shares(truth), [*truth.classes, "the other class"]
     given = np.where(share <= 0.8, cells.certain, 0)
+    if rest > (0.95 if both or given.max() >= 0.8 else 0.9):
+        return []
     top, covered = int(given.argmax()), float(cells.certain @ share)
     says = f"gives the target of {percent(covered)} of the rows" + (" by its gaps" if gaps else "")
     found = f"{percent(cells.certain[top])} of {short(names[top])} lie in values that hold no other class"
@@ -565,15 +563,16 @@ def _class_part(
     ]
 
 
-def _number_part(
+def _known_part(
     features: pd.DataFrame, scan: Scan, scans: list[Scan], truth: Truth, seed: int
 ) -> list[Finding]:
-    if scan.known is None or scan.reach < limit("part") or scan.known.score < limit("alone rank"):
+    "A column that gives the target where it is known, or not its commonest value"
+    if scan.known is None or scan.reach < limit("part") or scan.known.score < _floor(truth):
         return []
     rest = rest_of(features, scans, truth, {scan.column}, seed)
     if not stands_apart(scan.known.score, rest, limit("apart")):
         return []
-    found = f"rank correlation {fmt(scan.known.score, 4)} in {percent(scan.reach)} of the rows"
+    found = f"{_what(truth)} {fmt(scan.known.score, 4)} in {percent(scan.reach)} of the rows"
     severity = "leak" if scan.known.score >= limit("alone certain") else "suspicion"
     numbers = {"score": scan.known.score, "covered": scan.reach, "rest": rest}
     return [
@@ -940,6 +939,9 @@ def linear_sets(
     "Columns whose sum or difference, product or quotient gives the target"
     X, names, found = as_matrix(features), np.array(features.columns, object), []
     ways = [(X, truth.raw if truth.number else truth.y[:, 0])]
+    if len(truth.classes) > 2:  # codes of the classes, by frequency and by name
+        by_name = np.append(np.argsort(np.argsort(truth.classes)), -1.0)
+        ways += [(X, truth.raw), (X, by_name[np.minimum(truth.raw.astype(int), len(truth.classes))])]
     if truth.number and (truth.raw > 0).all():
         ways.append((np.log(np.where(X > 0, X, np.nan)), np.log(truth.raw)))
     score = lambda made: scan_column("", pd.Series(made), "number", truth).score
@@ -953,11 +955,10 @@ def linear_sets(
             (tuple(names[ok[list(at)]]), score(_fitted(Z[:, at], y)))
             for at in [*_best_pairs(r, m), *_best_three(r, m)]
         ]
-        if len(truth.classes) > 2:
-            found += [
-                ((names[ok[i]], names[ok[j]]), score(Z[:, i] - _fitted(Z[:, [j]], np.nan_to_num(Z[:, i]))))
-                for i, j in _closest(m)
-            ]
+        if len(truth.classes) > 2 and y is truth.raw:
+            for i, j in _closest(m):
+                apart = [Z[:, i] - Z[:, j], Z[:, i] - _fitted(Z[:, [j]], np.nan_to_num(Z[:, i]))]
+                found.append(((names[ok[i]], names[ok[j]]), max(score(x) for x in apart)))
     return found
 
 

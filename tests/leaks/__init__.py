@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from nbs_lib.core.profile import as_numbers, standardised_ranks
+from nbs_lib.core.profile import as_numbers, prepare_target, standardised_ranks
 from nbs_lib.core.splits import split_holdout
 from nbs_lib.core.study import Study, make_study
 from nbs_lib.core.tables import settle
 from nbs_lib.models.features import FeatureBuilder, plan_features
-from nbs_lib.trust.columns import as_matrix
+from nbs_lib.trust.columns import as_matrix, scan_column, truth_of
 
 
 @dataclass
@@ -968,7 +968,7 @@ def not_from_training_ranked(c, rng):
 def not_from_training_clipped(c, rng):
     def change(a, b, both):
         x = _floats(a)[0]
-        low, high = both[x].quantile([0.05, 0.95])
+        low, high = both[x].quantile([0.05, 0.95]) + 1e-3 * both[x].std()
         return put(a, {x: a[x].clip(low, high)}), put(b, {x: b[x].clip(low, high)})
 
     return _handed(c, change)
@@ -1081,11 +1081,13 @@ def twin_untouched(c, rng):
 @twin
 def twin_strong_and_honest(c, rng):
     "A feature that alone reaches a ROC-AUC (rank correlation) of about .9"
-    y = score(c)
-    gap = 1.0 if c.task == "regression" else float(np.diff(np.unique(y)).min())
-    return with_columns(
-        c, "", strong=y + rng.normal(0, 0.45 if c.task == "regression" else 0.55 * gap, len(y))
-    )
+    truth = truth_of(prepare_target(c.train[c.study.target], c.task, c.study.positive))
+    y, noise = score(c), rng.normal(size=len(c.whole))
+    for size in np.geomspace(0.1, 5, 60):
+        strong = pd.Series((y + size * noise)[: len(c.train)])
+        if scan_column("strong", strong.iloc[truth.rows], "number", truth).score < 0.9:
+            break
+    return with_columns(c, "", strong=y + size * noise)
 
 
 @twin
@@ -1222,8 +1224,7 @@ def three_parts_sum(c, rng):
 
 
 def _line(c: Case, rng) -> np.ndarray:
-    y = _binary_target(c)
-    return (y - y.mean()) / y.std() + rng.normal(0, 0.02, len(y))
+    return score(c) + rng.normal(0, 0.02, len(c.whole))
 
 
 @plant("three parts")
