@@ -101,7 +101,9 @@ def whole(root: Path) -> None:
     "Every version that can be seen is complete"
     for folder in (root / "reports/a").glob("v*"):
         manifest = json.loads((folder / "manifest.json").read_text())
-        assert set(manifest["files"]) | {"manifest.json"} == {p.name for p in folder.iterdir()}, folder
+        assert set(manifest["files"]) | {"manifest.json", "manifest.sha256"} == {
+            p.name for p in folder.iterdir()
+        }, folder
         for artifact in [a for s in manifest["stages"].values() for a in s["artifacts"].values()]:
             assert (root / artifact["path"]).is_file(), f"{folder}: {artifact['path']} is gone"
     index = root / "reports/index.html"

