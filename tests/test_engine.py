@@ -165,5 +165,6 @@ def test_a_notebook_is_saved_now_and_then_and_at_the_end(tmp_path, monkeypatch):
     done = nbformat.read(tmp_path / "out.ipynb", 4)
     assert len(writes) < 8, "twice for each cell would be 82"
     outputs = [o for c in done.cells for o in c.get("outputs", []) if o["output_type"] == "stream"]
-    assert [o["text"].strip() for o in outputs] == [str(i) for i in range(40)]
+    said = "".join(o["text"] for o in outputs)  # a busy kernel may send a line in two pieces
+    assert said.split() == [str(i) for i in range(40)]
     assert any("ZeroDivisionError" in str(c.get("outputs")) for c in done.cells)
