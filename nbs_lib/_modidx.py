@@ -2373,6 +2373,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'nbs_lib.trust.columns.judge_cells': ('trust/columns.html#judge_cells', 'nbs_lib/trust/columns.py'),
                                        'nbs_lib.trust.columns.left_out': ('trust/columns.html#left_out', 'nbs_lib/trust/columns.py'),
                                        'nbs_lib.trust.columns.linear_sets': ('trust/columns.html#linear_sets', 'nbs_lib/trust/columns.py'),
+                                       'nbs_lib.trust.columns.local_spread': ( 'trust/columns.html#local_spread',
+                                                                               'nbs_lib/trust/columns.py'),
                                        'nbs_lib.trust.columns.quick_score': ('trust/columns.html#quick_score', 'nbs_lib/trust/columns.py'),
                                        'nbs_lib.trust.columns.rest_of': ('trust/columns.html#rest_of', 'nbs_lib/trust/columns.py'),
                                        'nbs_lib.trust.columns.scan_column': ('trust/columns.html#scan_column', 'nbs_lib/trust/columns.py'),
