@@ -363,9 +363,10 @@ def _near(
     known = second > 1e-9
     hits = known & (first < limit("near") * second)
     pairs = np.flatnonzero(hits)
-    hits[pairs] = mismatches(rows.iloc[pairs], train.iloc[nearest[pairs]], few) <= max(
-        1, 0.05 * rows.shape[1]
-    )
+    if len(pairs):
+        hits[pairs] = mismatches(rows.iloc[pairs], train.iloc[nearest[pairs]], few) <= max(
+            1, 0.05 * rows.shape[1]
+        )
     return dimension(first[known] / second[known]), hits
 
 

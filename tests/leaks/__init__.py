@@ -644,13 +644,14 @@ def order_counter_with_gaps(c, rng):
 
 
 def _category(c: Case, levels: int = 12) -> tuple[str, np.ndarray] | None:
-    "A column of the table with enough values, or groups made at random"
+    "A column of the table with enough values that are frequent enough"
     for x, k in c.kinds.items():
-        n = c.whole[x].nunique()
+        counts = c.whole[x].value_counts()
         if (
             x != c.study.target
             and k in ("category", "number")
-            and levels <= n <= min(120, len(c.whole) // 15)
+            and (counts >= 5).sum() >= levels
+            and len(counts) <= 150
         ):
             return x, pd.factorize(c.whole[x], use_na_sentinel=False)[0]
     return None
