@@ -2021,6 +2021,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'nbs_lib/runner/reports.py'),
                                         'nbs_lib.runner.reports.Section.worth_showing': ( 'runner/reports.html#section.worth_showing',
                                                                                           'nbs_lib/runner/reports.py'),
+                                        'nbs_lib.runner.reports._about_definitions': ( 'runner/reports.html#_about_definitions',
+                                                                                       'nbs_lib/runner/reports.py'),
                                         'nbs_lib.runner.reports._add_code': ('runner/reports.html#_add_code', 'nbs_lib/runner/reports.py'),
                                         'nbs_lib.runner.reports._add_markdown': ( 'runner/reports.html#_add_markdown',
                                                                                   'nbs_lib/runner/reports.py'),

@@ -497,7 +497,7 @@ def leaderboard(
         row |= {m.label: float(scores[m.name].mean()) for m in contest.metrics[1:]}
         row |= {
             "fit, s": e.fit_seconds,
-            "1,000 predictions, ms": 1000 * e.predict_seconds,
+            "predict 1,000, ms": 1000 * e.predict_seconds,
             "taken": "yes" if e is choice.chosen else "",
         }
         rows.append(row)
