@@ -226,7 +226,9 @@ class Nearest(BaseEstimator):
     ) -> np.ndarray:  # n × classes
         "Predicted probabilities"
         votes = lambda at, w: [(w * (self.truth_[at] == c)).sum(axis=1) for c in range(self.classes)]
-        return np.concatenate([np.stack(votes(at, w), axis=1) for at, w in self._asked(X)])
+        p = np.concatenate([np.stack(votes(at, w), axis=1) for at, w in self._asked(X)])
+        k = min(self.n_neighbors, len(self.rows_))
+        return (k * p + np.bincount(self.truth_, minlength=self.classes) / len(self.truth_)) / (k + 1)
 
     def _asked(self, X: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         "Block by block, the nearest rows and their weights, which add up to 1"
