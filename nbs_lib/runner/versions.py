@@ -20,6 +20,7 @@ from ..core.checklist import verdicts
 from ..core.files import file_sha256, locked, stage_folder, write_atomically
 from ..core.settings import STAGES, NbsError, did_you_mean, folder, project_root, relative
 from ..core.study import Study, as_config, check_name, config_fingerprint, flat_config, study_names
+from .own import own_checks
 
 # %% ../../notebooks/runner/04_versions.ipynb #80dfabfa
 def version_names(
@@ -160,7 +161,7 @@ def make_manifest(
         "fingerprint"
     ):  # evaluation may have been taken from the cache, and others have looked since
         holdout = {**holdout, "openings": len(openings(study.name, holdout["fingerprint"]))}
-    return plain(
+    facts = plain(
         {
             "study": study.name,
             "version": version,
@@ -178,13 +179,14 @@ def make_manifest(
             "python": last["python"],
             "platform": last["platform"],
             "headline": next((r["headline"] for r in reversed(records.values()) if r["headline"]), {}),
-            "checks": verdicts(answers, study.waivers),
             "holdout": holdout,
             "stages": {s: _stage_entry(r) for s, r in records.items()},
             "records": {s: _record_entry(s, study.name, version) for s in records},
             **more,
         }
     )
+    answers |= own_checks(facts, study, answers)
+    return {**facts, "checks": plain(verdicts(answers, study.waivers))}
 
 # %% ../../notebooks/runner/04_versions.ipynb #18b85d5b
 def config_changes(
