@@ -758,8 +758,8 @@ def _build(run: Run, kernels: Kernels, changes: list[str]) -> None:
 
 
 def _summarise(run: Run, changes: list[str], tracked: dict) -> dict:
-    "The manifest and the summary page, once nothing in the version shows a secret"
-    from nbs_lib.runner import check_page, reports, versions
+    "The manifest, and summary, checklist and model card, once nothing in the version shows a secret"
+    from nbs_lib.runner import card, check_page, reports, versions
 
     study, version = run.study, run.version
     manifest = versions.make_manifest(
@@ -778,6 +778,9 @@ def _summarise(run: Run, changes: list[str], tracked: dict) -> dict:
     page = reports.render_summary(manifest, earlier[-1] if earlier else None, [*earlier, manifest])
     (run.building / "index.html").write_text(page, encoding="utf-8")
     (run.building / check_page.NAME).write_text(check_page.render_checks(manifest), encoding="utf-8")
+    manifest["card"] = {"made_by": card.made_by()}
+    (run.building / card.FILE).write_text(card.card_markdown(manifest), encoding="utf-8")
+    (run.building / card.PAGE).write_text(card.card_page(manifest), encoding="utf-8")
     _weigh(run, reports.over_budget)
     _scan(run, manifest)
     return manifest
