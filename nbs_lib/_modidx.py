@@ -2272,6 +2272,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'nbs_lib/runner/versions.py'),
                                          'nbs_lib.runner.versions._stage_entry': ( 'runner/versions.html#_stage_entry',
                                                                                    'nbs_lib/runner/versions.py'),
+                                         'nbs_lib.runner.versions._usual': ('runner/versions.html#_usual', 'nbs_lib/runner/versions.py'),
                                          'nbs_lib.runner.versions.all_manifests': ( 'runner/versions.html#all_manifests',
                                                                                     'nbs_lib/runner/versions.py'),
                                          'nbs_lib.runner.versions.claim_version': ( 'runner/versions.html#claim_version',

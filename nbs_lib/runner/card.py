@@ -190,7 +190,7 @@ def details(
             ("Code", _code(b)),
             ("File", file if b.get("stages", *model) else []),
             (
-                "Made with",
+                "Environment",
                 _listed([["Python ", *b.text("python")], *libraries] if b.get("python") else libraries),
             ),
             ("Seed", b.num("seed")),
@@ -341,7 +341,7 @@ def training_data(
         *_facts(
             ("Rows for training", b.num(*exploration, "training rows", "value")),
             ("Features", b.num(*features, "n_features", "value")),
-            ("Share of missing values", b.num(*exploration, "share of missing values", "value", digits=3)),
+            ("Share of missing values", b.num(*exploration, "share of missing values", "value")),
             ("Kept out as known only afterwards", leaks),
             ("Kept out for other reasons", drop),
             ("Fingerprint", b.start(12, "data", "fingerprint")),
@@ -381,13 +381,19 @@ def _answer(b: Book) -> list[Block]:
 
 def _metric_rows(b: Book, stage: str) -> list[list[list[Piece]]]:
     "Name, value, interval and number of rows of what a stage recorded"
-    rows = []
-    for name in b.get("stages", stage, "metrics") or {}:
+    rows, names = [], list(b.get("stages", stage, "metrics") or {})
+    head = b.get("headline", "metric")
+    for name in sorted(names, key=lambda n: n not in (head, f"cv_{head}")):  # the answer first
         place = ("stages", stage, "metrics", name)
-        value, low = b.num(*place, "value"), b.num(*place, "low")
-        if value:
+        ends = [b.get(*place, k) for k in ("low", "high")]
+        digits = digits_for(*ends) if all(isinstance(x, (int, float)) for x in ends) else None
+        if value := b.num(*place, "value", digits=digits):
             unit = b.text(*place, "unit")
-            ends = [*low, " to ", *b.num(*place, "high")] if low else []
+            ends = (
+                []
+                if digits is None
+                else [*b.num(*place, "low", digits=digits), " to ", *b.num(*place, "high", digits=digits)]
+            )
             rows.append(
                 [
                     [Sourced(pointer(*place), name)],
@@ -521,6 +527,9 @@ _HUB_TASK = {
 }
 
 
+_NO_SCORE = ("latency", "model_bytes", "memory", "seconds")  # what a watch or a ruler says of the model
+
+
 def _source_of(*keys: str | int) -> Sourced:
     return Sourced(pointer(*keys), "")
 
@@ -537,7 +546,12 @@ def _hub_metrics(b: Book) -> list[dict]:
     ]
     first = first if head and b.num("headline", "value") else []
     place = ("stages", "evaluation", "metrics")
-    rest = [n for n in b.get(*place) or {} if n != head and b.num(*place, n, "value")]
+    others = [
+        n
+        for n in b.get(*place) or {}
+        if n != head and not n.startswith(_NO_SCORE) and not b.get(*place, n, "unit")
+    ]
+    rest = [n for n in others if b.num(*place, n, "value")]
     return first + [
         {
             "type": _source_of(*place, n),

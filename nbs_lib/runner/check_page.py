@@ -13,7 +13,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from ..core.checklist import NEEDED, idle_waivers, missing_for, tally, waiver_words
+from ..core.checklist import NEEDED, OWN, idle_waivers, missing_for, tally, waiver_words
 from ..core.settings import STAGES
 from ..core.show import fmt, plain, table_html
 from .reports import BESIDE, environment, mark_svg, page_frame, page_name, place_of, slug, when
@@ -62,6 +62,8 @@ def _help(check: dict) -> list[dict]:
 def _numbers(check: dict) -> str:
     "The number that was judged and its limit, where there are both"
     value, limit = check.get("value"), check.get("limit")
+    if check.get("phase") != OWN:  # the library's own evidence says both, with their units
+        return ""
     number = lambda x: isinstance(x, (int, float)) and not isinstance(x, bool)
     return f"found {fmt(value)}, limit {fmt(limit)}" if number(value) and number(limit) else ""
 
@@ -97,12 +99,12 @@ def _by_phase(checks: Iterable[dict]) -> list[dict]:
 def _names(checks: list[dict]) -> list[dict]:
     "A line for each name that a version may carry: may it, or what it lacks"
     lines = []
-    for alias in NEEDED:
-        lacking = [plain(c["code"], 40) for c in missing_for(alias, checks)]
-        text = (
-            f"It lacks what a {alias} needs: {', '.join(lacking)}." if lacking else f"It may be made {alias}."
-        )
-        lines.append({"text": text, "bad": bool(lacking)})
+    lacking = {alias: [plain(c["code"], 40) for c in missing_for(alias, checks)] for alias in NEEDED}
+    if free := [alias for alias, codes in lacking.items() if not codes]:
+        lines.append({"text": f"It may be made {' and '.join(free)}.", "bad": False})
+    for alias, codes in lacking.items():
+        if codes:
+            lines.append({"text": f"To be made {alias} it lacks {', '.join(codes)}.", "bad": True})
     return lines
 
 

@@ -832,7 +832,7 @@ def _open_checks(manifest: dict) -> dict:
     checks = [c for phase in _phases(manifest.get("checks") or []) for c in phase["checks"]]
     shown = [c for c in checks if c["verdict"] in ("fail", "waived")]
     rest = f"All {plural(len(checks), 'check')}" if len(checks) > 1 else "The check"
-    return {"shown": shown, "any": bool(checks), "rest": f"{rest}, with evidence and help"}
+    return {"shown": shown, "rest": f"{rest}, with evidence and help"}
 
 # %% ../../notebooks/runner/03_reports.ipynb #a808d614
 def _telling(findings: list[str], question: str) -> str:
