@@ -417,6 +417,7 @@ def list_studies():
 @app.command()
 def show(name: _Name, version: _Version = None):
     "Show a version's headline, checklist, metrics and what changed."
+    from nbs_lib.core.checklist import waiver_words
     from nbs_lib.runner.versions import read_manifest
 
     m = read_manifest(name, version)
@@ -429,7 +430,9 @@ def show(name: _Name, version: _Version = None):
             print(f"  {stage}: {metric} {text}")
     for item in m["checks"]:
         if item["verdict"] != "not yet":
-            print(f"  {item['verdict']:<14} {item['code']:<10} {item['evidence']}")
+            print(
+                f"  {item['verdict']:<14} {item['code']:<10} {item['evidence']} {waiver_words(item)}".rstrip()
+            )
     for change in (m.get("changes") or {}).get("config", []):
         print(f"  since {m['changes']['since']}: {change['key']}: {change['old']} → {change['new']}")
     commit = (m.get("commit") or "no commit")[:12] + (" (with uncommitted changes)" if m.get("dirty") else "")
@@ -444,36 +447,70 @@ def checklist(
     version: _Version = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print it for machines")] = False,
 ):
-    """Print a version's checklist: what holds, by what evidence, and how to mend what does not.
+    """Print a version's checklist: what holds, by what evidence and where it stands, and how to mend what does not.
 
     Exit codes: 0 nothing fails, 1 a check fails, 2 a mistake in the options.
     """
-    from nbs_lib.core.checklist import tally
+    from nbs_lib.core.checklist import idle_waivers, tally
     from nbs_lib.core.study import load_study, study_names
     from nbs_lib.runner.gate import checklist_of
     from nbs_lib.runner.versions import read_manifest
 
     manifest = read_manifest(name, version)
-    rows = checklist_of(manifest, load_study(name).waivers if name in study_names() else None)
+    waivers = load_study(name).waivers if name in study_names() else None
+    rows = checklist_of(manifest, waivers)
+    idle = idle_waivers(rows, [w.check for w in waivers or []])
     if as_json:
-        import json
-
-        print(
-            json.dumps(
-                {"study": name, "version": manifest["version"], "checks": rows}, indent=1, ensure_ascii=False
-            )
-        )
-    else:
-        phase = ""
-        for row in rows:
-            if row["phase"] != phase:
-                phase = row["phase"]
-                print(phase)
-            print(f"  {row['verdict']:<15}{row['code']:<11}{row['evidence'] or row['question']}")
-            if row["verdict"] == "fail":
-                print(f"  {'':<26}{row['why']} {row['mend']}")
-        print(f"{name} {manifest['version']}: {tally(rows)}")
+        print(_checklist_json(manifest, rows, idle))
+        return int(any(row["verdict"] == "fail" for row in rows))
+    phase = ""
+    for row in rows:
+        if row["phase"] != phase:
+            phase = row["phase"]
+            print(phase)
+        _say_check(row, manifest, help_=row["verdict"] == "fail")
+    if idle:
+        print(f"  note: {idle}")
+    print(f"{name} {manifest['version']}: {tally(rows)}")
     return int(any(row["verdict"] == "fail" for row in rows))
+
+
+def _place(row: dict, manifest: dict) -> str:
+    "Where in the report a check was answered"
+    home = relative(folder("reports") / manifest["study"] / manifest["version"])
+    return f"{home}/{row['page']}" if row.get("page") else ""
+
+
+def _say_check(row: dict, manifest: dict, help_: bool) -> None:
+    "One item of the checklist, with why it matters and how to mend it where that is asked for"
+    from nbs_lib.core.checklist import waiver_words
+
+    print(f"  {row['verdict']:<15}{row['code']:<11} {row['evidence'] or row['question']}")
+    more = [waiver_words(row), _place(row, manifest)]
+    if help_:
+        more = [
+            *more[:1],
+            f"{row['severity']} severity: {row['question']}",
+            row["why"],
+            row["mend"],
+            *more[1:],
+        ]
+    for line in filter(None, more):
+        print(f"  {'':<26} {line}")
+
+
+def _checklist_json(manifest: dict, rows: list[dict], idle: str) -> str:
+    "The checklist with all that is known about it"
+    import json
+
+    from nbs_lib.core.checklist import NEEDED, missing_for
+
+    facts = {"study": manifest["study"], "version": manifest["version"]}
+    lacking = {alias: [c["code"] for c in missing_for(alias, rows)] for alias in NEEDED}
+    checks = [{**row, "place": _place(row, manifest)} for row in rows]
+    return json.dumps(
+        {**facts, "checks": checks, "lacking": lacking, "note": idle}, indent=1, ensure_ascii=False
+    )
 
 
 @app.command()
@@ -490,7 +527,8 @@ def promote(
     """Make a version the champion (or the challenger) of its study, if its checklist allows it.
 
     A challenger has to be soundly made (before and during training); a champion has to be fit for use as well (before
-    deployment). Each check has to pass, or to be waived in the config with reason, owner and date.
+    deployment). Each check has to pass, or to be waived in the config with reason, owner and date; so has each of the
+    team's own checks whose severity is high.
 
     Exit codes: 0 promoted, 1 refused: what is lacking is said and nothing is changed, 2 a mistake in the options.
     """
@@ -498,11 +536,11 @@ def promote(
 
     done = give(name, version, to, reason, force)
     for check in done.lacking:
-        print(f"  {check['verdict']:<15}{check['code']:<11}{check['evidence'] or check['question']}")
-        print(f"  {'':<26}{check['mend']}")
+        _say_check(check, {"study": name, "version": done.version}, help_=True)
     if not done.done:
         print(
-            f"{name} {done.version} was not made {to}: {plural(len(done.lacking), 'check')} lacking; nothing was changed"
+            f"{name} {done.version} was not made {to}: {plural(len(done.lacking), 'check')} lacking; nothing was changed. "
+            "Mend them, or waive them in the config with reason, owner and date"
         )
         return 1
     before = f" instead of {done.before}" if done.before and done.before != done.version else ""

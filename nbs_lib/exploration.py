@@ -11,7 +11,7 @@ import pandas as pd
 from .core import quality
 from .core.show import fmt, percent, plural, short
 from .core.splits import Split
-from .core.study import Study
+from .core.study import CheckSpec, Study
 from .tasks.metrics import Metric
 
 # %% ../notebooks/01_exploration.ipynb #9372d1d1
@@ -116,6 +116,8 @@ def verdict(
     issues: pd.DataFrame,  # from `inspect`
     suspicious: pd.DataFrame,  # from `suspects`
     n_columns: int,  # how many were inspected
+    missing: pd.Series,  # share of missing values of each column
+    limits: CheckSpec,  # of the study
 ) -> tuple[bool, str]:  # whether the data is fit for use; the evidence
     "Whether the data is sound enough, and why"
     broken = contract[~contract["ok"].astype(bool)] if len(contract) else contract
@@ -132,6 +134,14 @@ def verdict(
     for names, words in ((severe, "cannot be right"), (giving_away, "alone nearly gives the target")):
         if names:
             said.append(f"{', '.join(short(c) for c in names[:3])}{' …' if len(names) > 3 else ''} {words}")
+    holes = [] if limits.missing is None else list(missing.index[missing > limits.missing])
+    if holes:
+        named = f"{', '.join(short(c) for c in holes[:3])}{' …' if len(holes) > 3 else ''}"
+        said.append(
+            f"{named}: more than {percent(limits.missing)} missing, the limit {limits.origin('missing')}"
+        )
+    if giving_away:
+        said.append(f"the limit is a score of {fmt(limits.alone)} ({limits.origin('alone')})")
     odd = issues.loc[~issues["severe"], "column"].nunique() if len(issues) else 0
     said.append(f"{plural(odd, 'column')} with outliers or other oddities to look at")
-    return not (len(broken) or severe or giving_away), "; ".join(said) + "."
+    return not (len(broken) or severe or giving_away or holes), "; ".join(said) + "."

@@ -454,9 +454,9 @@ def show_search(
         how = f"the trials of {again}, repeated"
     elif searched:
         how += f", then {plural(searched, 'trial')} of a seeded search (tree-structured Parzen estimator)"
-    stage.check(
-        "TUNED", n >= 5, f"{plural(n, 'setting')} compared: {how}; ended by: {search.ended}.", value=n
-    )
+    least, origin = stage.study.checks.settings, stage.study.checks.origin("settings")
+    text = f"{plural(n, 'setting')} compared: {how}; ended by: {search.ended}. Limit: at least {least} ({origin})."
+    stage.check("TUNED", n >= least, text, value=n, limit=least)
 
 # %% ../notebooks/03_modeling.ipynb #b6a9c847
 def settings_importance(
@@ -751,7 +751,7 @@ def curve_verdict(
     seen = sign * (trained - nothing)
     share = float(gap / seen) if seen > 0 else np.nan
     by_construction = entry.name in NOT_COMPARABLE or knows
-    overfit = bool(share > 0.5 and not by_construction)
+    overfit = bool(share > contest.study.checks.overfit and not by_construction)
     rising, doubling, text = _doubling(contest, curve, sign * (score - baseline.mean(name)))
     return Verdict(
         rising,
@@ -801,7 +801,7 @@ def _gap_sentence(
     if share != share or share <= 0.1:
         return f"{start}: hardly a difference, so it does not overfit."
     much = percent(share)
-    if share > 0.5:
+    if share > contest.study.checks.overfit:
         start = (
             f"{start}: {much} of what it gains over the constant answer on training rows does not carry over"
         )
@@ -878,7 +878,9 @@ def show_curves(
         text += f" The final model is fitted on {fmt(rows)} rows, {fmt(rows / len(contest.frame), 1)} times as many as the search had."
     stage.note(text)
     stage.check("CURVES", bool(len(curve)) and verdict.rising is not None, text, value=verdict.doubling)
-    stage.check("OVERFIT", not verdict.overfit and beats, verdict.sentence, value=verdict.gap_share)
+    limit, origin = stage.study.checks.overfit, stage.study.checks.origin("overfit")
+    text = f"{verdict.sentence} Limit: {percent(limit)} of the gain ({origin})."
+    stage.check("OVERFIT", not verdict.overfit and beats, text, value=verdict.gap_share, limit=limit)
     if verdict.overfit:
         stage.todo(
             "Much of what the model shows on training rows does not carry over: fewer or better features, or more rows, before more flexibility.",

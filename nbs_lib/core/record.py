@@ -23,7 +23,7 @@ from fastcore.basics import patch
 from IPython.display import display
 
 from . import show as look
-from .checklist import CHECKS
+from .checklist import known_check
 from .files import file_sha256, stage_folder, write_atomically
 from nbs_lib.core.reads import (
     changed_meanwhile,
@@ -406,16 +406,32 @@ def headline(
 @patch
 def check(
     self: Stage,
-    code: str,  # one of `CHECKS`
+    code: str,  # one of `CHECKS`, or one of the team's own such as TEAM-PRIVACY
     passed: bool | None,  # None: not applicable
     evidence: str,  # the numbers behind the answer
-    **more: object,  # anything else worth keeping
+    table: pd.DataFrame | None = None,  # more evidence; twenty rows are kept
+    question: str | None = None,  # of an own check: what it asks
+    severity: str | None = None,  # of an own check: high, medium or low; high counts at the gate
+    why: str | None = None,  # of an own check: why it matters
+    mend: str | None = None,  # of an own check: what to do where it fails
+    **more: object,  # value, limit, or anything else worth keeping
 ) -> None:
-    "Answer one item of the checklist"
-    if code not in CHECKS:
-        raise NbsError(f"there is no check {code!r}{did_you_mean(code, CHECKS)}")
+    "Answer one item of the checklist; the report leads to the place where this was called"
+    item = known_check(code, question, severity, why, mend)
     passed = None if passed is None else bool(passed)
-    self.record["checks"][code] = plain({"passed": passed, "evidence": evidence, "stage": self.name, **more})
+    own = (
+        {"question": item.question, "severity": item.severity, "why": item.why, "mend": item.mend}
+        if question
+        else {}
+    )
+    before = self.record["checks"].get(code, {}).get("anchor", "")
+    anchor = f"{before}-again" if before else f"check-{code}"  # the last answer counts
+    facts = {"passed": passed, "evidence": str(evidence), "stage": self.name, "anchor": anchor, **own, **more}
+    if table is not None:
+        facts["table"] = table.head(20).to_dict("records")
+    self.record["checks"][code] = plain(facts)
+    word = {True: "pass", False: "fail", None: "not applicable"}[passed]
+    display(look.Html(look.check_html(code, item.question, word, anchor)))
 
 
 @patch

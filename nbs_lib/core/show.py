@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Formatter', 'PALETTE', 'FAINT', 'PAPER', 'WIDTH', 'LABEL_LIMIT', 'visible', 'plain', 'safe', 'Html', 'finding_html',
-           'note_html', 'table_html', 'use_style', 'short', 'figure_html', 'dots_with_intervals', 'bars', 'histogram',
-           'lines', 'small_multiples', 'provenance_html']
+           'note_html', 'check_html', 'table_html', 'use_style', 'short', 'figure_html', 'dots_with_intervals', 'bars',
+           'histogram', 'lines', 'small_multiples', 'provenance_html']
 
 # %% ../../notebooks/core/00a_show.ipynb #d6f559ba
 import contextlib
@@ -85,6 +85,18 @@ def note_html(
 ) -> Html:
     "Small print: what was done, left out or cannot be concluded"
     return Html(f'<p class="nbs-note" style="font-size:.9em">{safe(text, 3000)}</p>')
+
+
+def check_html(
+    code: str,  # of the check
+    question: str,  # that was answered
+    verdict: str,  # pass, fail or not applicable
+    anchor: str,  # by which the checklist leads here
+) -> Html:
+    "Where an item of the checklist was answered"
+    mark = ' class="alarm"' if verdict == "fail" else ""
+    text = f"Checklist, {safe(code, 60)}: {safe(question, 300)} <b{mark}>{safe(verdict)}</b>"
+    return Html(f'<p class="nbs-note nbs-check" style="font-size:.9em" id="{safe(anchor, 200)}">{text}</p>')
 
 # %% ../../notebooks/core/00a_show.ipynb #a9193009
 def _decimals(values: pd.Series) -> int:

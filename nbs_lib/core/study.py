@@ -5,15 +5,16 @@
 # %% auto #0
 __all__ = ['Duration', 'OWN_ESTIMATORS', 'Task', 'Kind', 'METRIC_NAMES', 'DEFAULT_METRIC', 'METRIC_ALIASES', 'LOADED', 'DataSpec',
            'SplitSpec', 'HistorySpec', 'FeatureSpec', 'ModelingSpec', 'EvaluationSpec', 'BaselineSpec', 'CostSpec',
-           'LimitSpec', 'ColumnContract', 'ContractSpec', 'Waiver', 'Study', 'known_metric', 'read_yaml', 'check_name',
-           'make_study', 'study_names', 'load_study', 'fill_secrets', 'as_config', 'config_fingerprint', 'watch_keys',
-           'flat_config']
+           'LimitSpec', 'ColumnContract', 'ContractSpec', 'Waiver', 'CheckSpec', 'CardSpec', 'Study', 'known_metric',
+           'read_yaml', 'check_name', 'make_study', 'study_names', 'load_study', 'fill_secrets', 'as_config',
+           'config_fingerprint', 'watch_keys', 'flat_config']
 
 # %% ../../notebooks/core/01_study.ipynb #096c830b
 import hashlib
 import json
 import os
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -327,7 +328,7 @@ class ContractSpec(_Part):
 class Waiver(_Part):
     "A check that is allowed to fail for a while"
 
-    check: str
+    check: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]*(-[A-Z0-9]+)*$", max_length=40)]  # its code
     reason: Annotated[str, Field(min_length=5)]
     owner: Annotated[str, Field(min_length=1)]
     until: str  # a date; afterwards the check fails again
@@ -335,9 +336,73 @@ class Waiver(_Part):
     @field_validator("until", mode="before")
     @classmethod
     def _a_date(cls, value: Any) -> str:
-        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", str(value)):
-            raise ValueError(f"has to be a date like 2027-01-31, found {value!r}")
-        return str(value)
+        try:
+            return datetime.strptime(str(value), "%Y-%m-%d").date().isoformat()
+        except ValueError:
+            raise ValueError(f"has to be a date like 2027-01-31, found {value!r}") from None
+
+# %% ../../notebooks/core/01_study.ipynb #f7566fb6
+def _limit(default: float | None, meaning: str, source: str, **rule: Any) -> Any:
+    "A limit with its meaning and the source of its default"
+    rule = {"allow_inf_nan": False, "strict": True, **rule}
+    text = f"{meaning}. Default: {source}."
+    return Field(default=default, description=text, json_schema_extra={"source": source}, **rule)
+
+
+class CheckSpec(_Part):
+    "From where on a check fails"
+
+    missing: float | None = _limit(
+        None, "QUALITY: the largest share of missing values that a column may have", "none; no share suits every table", ge=0, le=1,
+    )  # fmt: skip
+    alone: float = _limit(
+        0.99, "QUALITY: a column whose own score (0: chance, 1: perfect) reaches this gives the target away", "a rule of thumb", gt=0, le=1,
+    )  # fmt: skip
+    settings: int = _limit(
+        5, "TUNED: the fewest settings of hyperparameters that have to be compared", "a rule of thumb", ge=1, le=10_000,
+    )  # fmt: skip
+    overfit: float = _limit(
+        0.5, "OVERFIT: the largest share of the gain over the constant answer that training rows may show and new rows not", "a rule of thumb", gt=0, le=1,
+    )  # fmt: skip
+    group_gap: float = _limit(
+        0.10, "FAIRNESS: the largest difference of a rate between groups, if it is beyond chance", "the range of AI Fairness 360, Bellamy et al. 2018", gt=0, le=1,
+    )  # fmt: skip
+    group_gap_share: float = _limit(
+        0.20, "FAIRNESS, numbers: the largest difference of errors between groups, as a share of the overall error", "a rule of thumb", gt=0,
+    )  # fmt: skip
+    four_fifths: float = _limit(
+        0.80, "FAIRNESS: the smallest ratio of the lowest to the highest selection rate", "the four-fifths rule, 29 CFR 1607.4(D), 1978", gt=0, le=1,
+    )  # fmt: skip
+    latency_ms: float = _limit(
+        1000.0, "LATENCY: milliseconds within which 95 of 100 single rows are answered", "one second, after which a person's flow of thought breaks, Nielsen 1993", gt=0,
+    )  # fmt: skip
+
+    def origin(
+        self,
+        name: str,  # of a limit
+    ) -> str:  # "set by the study" or "the default: ..."
+        "Where the value of a limit comes from, for evidence texts"
+        field = type(self).model_fields[name]
+        if getattr(self, name) != field.default:
+            return "set by the study"
+        return f"the default: {field.json_schema_extra['source']}"
+
+# %% ../../notebooks/core/01_study.ipynb #43a3c2e7
+class CardSpec(_Part):
+    "What the model card says beside the numbers"
+
+    intended_use: str = ""  # what the model is made for
+    users: str = ""  # who is meant to use it
+    out_of_scope: str = ""  # what it must not be used for
+    factors: str = ""  # groups, instruments and surroundings that matter
+    ethics: str = ""  # ethical considerations: risks, harms, what was done about them
+    caveats: str = ""  # what else a user has to know
+    license: str = ""  # of the model, such as apache-2.0
+    owner: str = ""  # who answers for it
+    contact: str = ""  # where questions go
+    citation: str = ""  # how to cite it
+    language: str = "en"  # of column names and texts, as an ISO 639 code
+    tags: list[str] = []  # for who searches a hub
 
 # %% ../../notebooks/core/01_study.ipynb #6d4a170a
 Task = Literal["binary", "multiclass", "regression"]
@@ -372,6 +437,8 @@ class Study(_Part):
     modeling: ModelingSpec = ModelingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     limits: LimitSpec = LimitSpec()
+    checks: CheckSpec = CheckSpec()
+    card: CardSpec = CardSpec()
     waivers: list[Waiver] = []
     notes: str = ""  # what a reader has to know about the data; shown in the report
     seed: Annotated[int, Field(ge=0, le=2**31)] = 0

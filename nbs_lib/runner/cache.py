@@ -30,6 +30,7 @@ from ..core.files import file_sha256, names_sha256, parquet_files, stage_folder,
 from ..core.reads import located, said_sha256
 from ..core.settings import STAGES, NbsError, number_setting, project_root, relative, setting
 from ..core.study import DataSpec, Study, as_config, flat_config
+from .own import own_state
 
 # %% ../../notebooks/runner/02a_cache.ipynb #e66661db
 def _hash(text: str) -> str:
@@ -642,7 +643,16 @@ def graft(
     return {**executed, "cells": cells}
 
 # %% ../../notebooks/runner/02a_cache.ipynb #898dcfc1
-_PAGES = ("runner/reports", "runner/versions", "runner/pipeline", "core/show", "core/checklist")
+_PAGES = (
+    "runner/reports",
+    "runner/check_page",
+    "runner/card",
+    "runner/versions",
+    "runner/own",
+    "runner/pipeline",
+    "core/show",
+    "core/checklist",
+)
 
 
 def as_read(
@@ -672,6 +682,7 @@ def made_of(
                 pages,
                 [file_sha256(p) for p in assets],
                 expired,
+                own_state(),
             ],
             sort_keys=True,
         )

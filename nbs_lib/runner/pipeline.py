@@ -758,8 +758,8 @@ def _build(run: Run, kernels: Kernels, changes: list[str]) -> None:
 
 
 def _summarise(run: Run, changes: list[str], tracked: dict) -> dict:
-    "The manifest and the summary page, once nothing in the version shows a secret"
-    from nbs_lib.runner import reports, versions
+    "The manifest, and summary, checklist and model card, once nothing in the version shows a secret"
+    from nbs_lib.runner import card, check_page, reports, versions
 
     study, version = run.study, run.version
     manifest = versions.make_manifest(
@@ -771,11 +771,16 @@ def _summarise(run: Run, changes: list[str], tracked: dict) -> dict:
         reused={s: r["computed"] for s in STAGES if (r := run.records[s]).get("computed")},
         checks={"TRACKED": tracked},
     )
+    manifest["checks"] = check_page.placed(manifest["checks"], run.building)
     manifest["made_of"] = _made_of(run)
     earlier = versions.all_manifests(study.name)
     manifest["changes"] = versions.compare(earlier[-1], manifest) if earlier else {}
     page = reports.render_summary(manifest, earlier[-1] if earlier else None, [*earlier, manifest])
     (run.building / "index.html").write_text(page, encoding="utf-8")
+    (run.building / check_page.NAME).write_text(check_page.render_checks(manifest), encoding="utf-8")
+    manifest["card"] = {"made_by": card.made_by()}
+    (run.building / card.FILE).write_text(card.card_markdown(manifest), encoding="utf-8")
+    (run.building / card.PAGE).write_text(card.card_page(manifest), encoding="utf-8")
     _weigh(run, reports.over_budget)
     _scan(run, manifest)
     return manifest

@@ -35,7 +35,7 @@ class Fault:
     "Something that is not as it was written"
 
     path: str  # relative to the project
-    what: str  # changed, missing or unexpected
+    what: str  # changed, missing, unexpected, or disagrees
     says: str = ""  # more about it
 
 
@@ -72,6 +72,44 @@ def _sealed(home: Path) -> tuple[list[Fault], list[str]]:
     return [Fault(relative(manifest), "changed", f"or {SEAL} is: they do not fit")], []
 
 # %% ../../notebooks/runner/07_verify.ipynb #7d3f3d7c
+_COPIED = ("metrics", "findings", "todos", "checks")  # from a stage's record into the manifest
+
+
+def _unlike_records(manifest: dict) -> list[str]:
+    "The parts of a manifest that the records, whose hashes it holds, do not hold"
+    records = {}
+    for stage, entry in manifest.get("records", {}).items():
+        path = project_root() / entry["path"]
+        if path.is_file() and file_sha256(path) == entry["sha256"]:
+            records[stage] = json.loads(path.read_text(encoding="utf-8"))
+    unlike = [
+        f"{s}: {p}" for s, r in records.items() for p in _COPIED if manifest["stages"][s].get(p) != r.get(p)
+    ]
+    told = [r["headline"] for r in records.values() if r.get("headline")]
+    if len(records) == len(manifest.get("records", {})) and manifest["headline"] != (
+        told[-1] if told else {}
+    ):
+        unlike.append("headline")
+    answers = {code: a for r in records.values() for code, a in r.get("checks", {}).items()}
+    words = {True: ("pass",), False: ("fail", "waived"), None: ("not applicable",)}
+    rows = {row["code"]: row for row in manifest["checks"] if "waiver" in row}
+    wrong = [c for c, a in answers.items() if c in rows and rows[c]["verdict"] not in words[a["passed"]]]
+    return unlike + [f"verdict of {c}" for c in wrong]
+
+
+def _disagreements(manifest: dict, home: Path) -> list[Fault]:
+    "What stands in the manifest and not in the records, and in the model card and not in the manifest"
+    wrong = {
+        "manifest.json": [f"{part} is not what the stage recorded" for part in _unlike_records(manifest)]
+    }
+    if "card" in manifest:
+        from nbs_lib.runner.card import card_faults  # pages: slow to import
+
+        wrong |= card_faults(manifest, home)
+    more = lambda says: "; ".join(says[:3]) + (f"; and {len(says) - 3} more" if len(says) > 3 else "")
+    return [Fault(relative(home / name), "disagrees", more(says)) for name, says in wrong.items() if says]
+
+
 def inspect(
     study: str,  # its name
     version: str | None = None,  # the newest unless given
@@ -90,11 +128,19 @@ def inspect(
         return Inspection(
             study, version, 2, faults or [Fault(relative(home / "manifest.json"), "changed")], notes
         )
+    sealed = not faults
     faults += [f for path, sha in files.items() if (f := _held_against(path, sha))]
     known = {*files, home / "manifest.json", home / SEAL}
     faults += [
         Fault(relative(p), "unexpected") for p in sorted(home.rglob("*")) if p.is_file() and p not in known
     ]
+    if sealed:  # a manifest that was changed is no measure
+        try:
+            faults += _disagreements(manifest, home)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            faults.append(
+                Fault(relative(home / "manifest.json"), "disagrees", "it is not in the form that runs write")
+            )
     return Inspection(study, version, len(known), faults, notes)
 
 

@@ -19,7 +19,16 @@ from pathlib import Path
 from ..core.checklist import verdicts
 from ..core.files import file_sha256, locked, stage_folder, write_atomically
 from ..core.settings import STAGES, NbsError, did_you_mean, folder, project_root, relative
-from ..core.study import Study, as_config, check_name, config_fingerprint, flat_config, study_names
+from nbs_lib.core.study import (
+    Study,
+    as_config,
+    check_name,
+    config_fingerprint,
+    flat_config,
+    make_study,
+    study_names,
+)
+from .own import own_checks
 
 # %% ../../notebooks/runner/04_versions.ipynb #80dfabfa
 def version_names(
@@ -160,7 +169,7 @@ def make_manifest(
         "fingerprint"
     ):  # evaluation may have been taken from the cache, and others have looked since
         holdout = {**holdout, "openings": len(openings(study.name, holdout["fingerprint"]))}
-    return plain(
+    facts = plain(
         {
             "study": study.name,
             "version": version,
@@ -178,21 +187,32 @@ def make_manifest(
             "python": last["python"],
             "platform": last["platform"],
             "headline": next((r["headline"] for r in reversed(records.values()) if r["headline"]), {}),
-            "checks": verdicts(answers, study.waivers),
             "holdout": holdout,
             "stages": {s: _stage_entry(r) for s, r in records.items()},
             "records": {s: _record_entry(s, study.name, version) for s in records},
             **more,
         }
     )
+    answers |= own_checks(facts, study, answers)
+    return {**facts, "checks": plain(verdicts(answers, study.waivers))}
 
 # %% ../../notebooks/runner/04_versions.ipynb #18b85d5b
+def _usual(config: dict) -> dict:
+    "What a config of these basics says without saying it"
+    least = {k: config[k] for k in ("question", "task", "data", "target") if k in config}
+    try:
+        return flat_config(as_config(make_study("study", least)))
+    except NbsError:  # not a whole config
+        return {}
+
+
 def config_changes(
     old: dict,  # a manifest's config
     new: dict,  # another's
 ) -> list[dict]:  # key, old, new; sorted by key
     "The config keys that differ"
-    a, b = flat_config(old), flat_config(new)
+    usual = _usual(new)  # a key that is younger than a version had its default then
+    a, b = ({**usual, **flat_config(c)} for c in (old, new))
     return [
         {"key": k, "old": a.get(k), "new": b.get(k)}
         for k in sorted(a.keys() | b.keys())
@@ -229,7 +249,6 @@ def _difference(old: dict, new: dict) -> dict | None:
         before, after = (load_artifact(e) for e in entries)
     except NbsError:  # an older model's folder may have been deleted
         return change
-    from nbs_lib.core.study import make_study
     from nbs_lib.tasks.metrics import get_metric, paired_difference
 
     positive, groups = new["config"].get("positive") or b.get("positive"), after.get("unit")
