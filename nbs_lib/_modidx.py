@@ -2447,6 +2447,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'nbs_lib.trust.columns._correlations': ( 'trust/columns.html#_correlations',
                                                                                 'nbs_lib/trust/columns.py'),
                                        'nbs_lib.trust.columns._cut': ('trust/columns.html#_cut', 'nbs_lib/trust/columns.py'),
+                                       'nbs_lib.trust.columns._direct': ('trust/columns.html#_direct', 'nbs_lib/trust/columns.py'),
                                        'nbs_lib.trust.columns._fitted': ('trust/columns.html#_fitted', 'nbs_lib/trust/columns.py'),
                                        'nbs_lib.trust.columns._floor': ('trust/columns.html#_floor', 'nbs_lib/trust/columns.py'),
                                        'nbs_lib.trust.columns._gives_one': ('trust/columns.html#_gives_one', 'nbs_lib/trust/columns.py'),

@@ -174,6 +174,8 @@ LIMITS = {
     "apart": Limit(0.35, "what it leaves open is less than this share of what all other columns together leave open"),
     "apart cut": Limit(0.5, "the same for a cut in two"),
     "apart certain": Limit(0.15, "the same for a leak"),
+    "together": Limit(0.995, "ROC-AUC or rank correlation of two or three columns together: two honest ones may well reach .99"),
+    "together certain": Limit(0.999, "the same for a leak"),
     "part": Limit(0.15, "share of each class whose rows a column gives with certainty"),
     "part one class": Limit(0.5, "the same, if it is one class only: rare symptoms are honest, half of the class is not"),
     "part else": Limit(0.65, "ROC-AUC of the column in all other rows: an honest feature does not go from certain to nothing"),

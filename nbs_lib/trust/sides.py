@@ -197,13 +197,14 @@ def _but_one(columns: list[str], t: np.ndarray, h: np.ndarray, n: int, agree: np
         rest = [k for k in range(t.shape[1]) if k != j]
         chance = natural(t[:, rest], h[:, rest], agree[rest])
         usual = _within(t_all, t[:, j])
-        most = max(3 * chance + 3, min(2 * usual, limit("near many")) * len(h))
+        e = max(chance, usual * len(h))
+        most = max(2 * e + 4 * np.sqrt(e) + 4, limit("near share") * len(h))
         if near[j] > most and near[j] >= 0.3 * near.sum():
             share = near[j] / len(h)
             numbers = {"rows": int(near[j]), "share": share, "chance": chance}
             return [
                 Finding(
-                    "NEAR-COPIES", "leak" if share >= limit("near share") else "suspicion", (columns[j],),
+                    "NEAR-COPIES", "leak", (columns[j],),
                     f"{near[j]:,} of {len(h):,} holdout rows ({percent(share)}) agree with a training row in all columns but {short(columns[j])}",
                     f"about {fmt(chance)} by chance; {percent(usual)} of the training rows do with another",
                     f"Holdout rows stand in training with another {short(columns[j])}.",
