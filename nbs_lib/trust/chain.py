@@ -243,12 +243,23 @@ def find_origin(
     else:
         said += _differ("NOT-FROM-TRAIN", features, again)
     if holdout is None or not len(holdout):
-        return [*said, Look("BATCH", 0, "the holdout is closed", done=False)]
+        if twin is None:
+            return [*said, Look("BATCH", 0, "the holdout is closed", done=False)]
+        holdout, held = (
+            train.iloc[_latest(study, train, 2000)],
+            None,
+        )  # instead of it, training rows once more
     served = pd.DataFrame(twin.transform(holdout))
     if held is not None and isinstance(said[-1], Look):
         said = said[:-1] + _differ("NOT-FROM-TRAIN", held, served)
     said += _in_part(study, holdout, twin, served, 0.5)
     return said if isinstance(said[-1], Finding) else said[:-1] + _in_part(study, holdout, twin, served, 0.02)
+
+
+def _latest(study: Study, frame: pd.DataFrame, rows: int) -> np.ndarray:
+    "Positions of the latest rows, in the order of the table"
+    order = np.argsort(frame[study.time].to_numpy(), kind="stable") if study.time else np.arange(len(frame))
+    return np.sort(order[-rows:])
 
 
 def _in_part(study: Study, holdout: pd.DataFrame, twin: object, served: pd.DataFrame, share: float) -> list:

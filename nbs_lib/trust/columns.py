@@ -706,9 +706,9 @@ def find_order(
         ]
     return [
         Finding(
-            "ROW-ORDER", "suspicion", (), found, f"below {limit('order')}, in rows that are in no particular order",
-            "The file is sorted by the target. That is harmless as long as nothing counts rows: no column, and no split by position.",
-            "Make sure that no feature follows the order of the rows, and that the split is not by position.", {"score": scan.score},
+            "ROW-ORDER", "note", (), found, f"below {limit('order')}, in rows that are in no particular order",
+            "The file is sorted by the target: harmless, as neither the split nor a feature goes by the row's number.",
+            "Keep it so: no feature that counts rows, no split by position.", {"score": scan.score},
         )
     ]  # fmt: skip
 
@@ -1102,6 +1102,12 @@ def too_orderly(
     return float(poisson.cdf(2 * back, expected)) if expected > 3 else 1.0
 
 # %% ../../notebooks/trust/01b_columns.ipynb #478f59ce
+def _dense(codes: np.ndarray) -> np.ndarray:
+    "Integers from 0 without gaps, in the same order"
+    there = np.bincount(codes) > 0
+    return (np.cumsum(there) - 1)[codes]
+
+
 def left_out(
     codes: np.ndarray,  # group of each row, from 0
     x: np.ndarray,  # the column
@@ -1112,7 +1118,7 @@ def left_out(
     "How a column goes with the target within groups, and between them"
     k = np.bincount(codes)
     big = (k >= 3)[codes]
-    codes, x, y = np.unique(codes[big], return_inverse=True)[1], x[big], y[big]
+    codes, x, y = _dense(codes[big]), x[big], y[big]
     if len(codes) < 50:
         return 0.0, 0.0, 0.0
     k = np.bincount(codes)
@@ -1124,7 +1130,8 @@ def left_out(
     )[codes]
     if varied.sum() < 50:
         return 0.0, 0.0, 0.0
-    within = float((a / spread(a) * b / spread(b))[varied].sum() / len(np.unique(codes[varied])))
+    groups = np.flatnonzero(np.bincount(codes[varied]))
+    within = float((a / spread(a) * b / spread(b))[varied].sum() / len(groups))
     means = np.bincount(codes, x) / k, np.bincount(codes, y) / k
     weight = k / k.sum()
     u, v = (q - (q * weight).sum() for q in means)
@@ -1134,8 +1141,9 @@ def left_out(
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = np.bincount(codes, a * b) / np.bincount(codes, b**2)
         expected = -(weight * u * v).sum() / (weight * v**2).sum() / (k - 1)
-        ratio = float(np.nanmedian((slope / expected)[np.unique(codes[varied])]))
-    return within, between, ratio
+        ratio = (slope / expected)[groups]
+    ratio = ratio[np.isfinite(ratio)]
+    return within, between, float(np.median(ratio)) if len(ratio) else 0.0
 
 # %% ../../notebooks/trust/01b_columns.ipynb #8da3d2dd
 def group_candidates(
@@ -1246,12 +1254,12 @@ def _statistic_of(values: pd.Series, targets: list, groups: list, level: float) 
     known = ~np.isnan(x)
     if known.sum() < 50 or known.mean() < 0.3:
         return None
-    own = np.unique(x[known], return_inverse=True)[1]
+    own = pd.factorize(x[known])[0]
     tried = [(name, codes[known]) for name, codes in groups if name != values.name]
     if 6 <= own.max() + 1 <= known.sum() / 3:
         tried.insert(0, ("", own))
     for name, codes in tried:
-        codes = np.unique(codes, return_inverse=True)[1]
+        codes = _dense(codes)
         for label, y in targets:
             if hit := suspect_statistic(x[known], y[known], codes, level):
                 return name, label, hit

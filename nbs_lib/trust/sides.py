@@ -56,9 +56,8 @@ def occurrences(
     held: np.ndarray,  # row sums of holdout rows
 ) -> np.ndarray:  # integers, one a holdout row
     "How many training rows each holdout row is equal to"
-    known, n = np.unique(train, return_counts=True)
-    at = np.minimum(np.searchsorted(known, held), len(known) - 1)
-    return np.where(known[at] == held, n[at], 0)
+    codes = pd.factorize(np.concatenate([train, held]))[0]
+    return np.bincount(codes[: len(train)], minlength=codes.max(initial=0) + 1)[codes[len(train) :]]
 
 
 def natural(
@@ -258,23 +257,19 @@ def two_nearest(
     np.ndarray, np.ndarray, np.ndarray
 ]:  # distances to the nearest and the second nearest, and the nearest
     "For each point its two nearest among others"
-    a = among.astype(np.float32)
-    square = (a**2).sum(1)
-    first, second, nearest = (np.empty(len(points)) for _ in range(3))
-    for start in range(0, len(points), 128):
-        p = points[start : start + 128]
-        gap = square[None, :] - 2 * p.astype(np.float32) @ a.T  # nbs: ignore fit-on-test a distance
-        if own is not None:
-            gap[np.arange(len(p)), own[start : start + len(p)]] = np.inf
-        at = np.argpartition(gap, 5, axis=1)[:, :5] if gap.shape[1] > 5 else np.argsort(gap, axis=1)
-        exact = np.sqrt(((p[:, None, :] - among[at]) ** 2).sum(2))  # nbs: ignore fit-on-test a distance
-        if own is not None:
-            exact[at == own[start : start + len(p), None]] = np.inf
-        order = np.argsort(exact, axis=1)
-        here = slice(start, start + len(p))
-        first[here], second[here] = np.take_along_axis(exact, order[:, :2], 1).T
-        nearest[here] = np.take_along_axis(at, order[:, :1], 1)[:, 0]
-    return first, second, nearest.astype(int)
+    from sklearn.neighbors import NearestNeighbors
+
+    # a few more than two in single precision, then exactly
+    k = min(6, len(among))
+    known = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(among.astype(np.float32))
+    at = known.kneighbors(points.astype(np.float32), return_distance=False)
+    exact = np.sqrt(((points[:, None, :] - among[at]) ** 2).sum(2))  # nbs: ignore fit-on-test a distance
+    if own is not None:
+        exact[at == own[:, None]] = np.inf
+    order = np.argsort(exact, axis=1)[:, :2]
+    first, second = np.take_along_axis(exact, order, 1).T
+    nearest = np.take_along_axis(at, order[:, :1], 1)[:, 0]
+    return first, second, nearest
 
 
 def dimension(
