@@ -8,11 +8,10 @@ __all__ = ['decision', 'the_question', 'broken_rules', 'split_evidence', 'verdic
 # %% ../notebooks/01_exploration.ipynb #47600b29
 import pandas as pd
 
-from .core import quality
 from .core.show import fmt, percent, plural, short
-from .core.splits import Split
 from .core.study import Study
 from .tasks.metrics import Metric
+from .trust.findings import Audit, evidence_of
 
 # %% ../notebooks/01_exploration.ipynb #9372d1d1
 def decision(
@@ -78,37 +77,11 @@ def broken_rules(
 
 # %% ../notebooks/01_exploration.ipynb #037571a0
 def split_evidence(
-    frame: pd.DataFrame,  # answered rows, settled
-    split: Split,  # from `split_holdout`
-    study: Study,  # says how it was meant
-) -> tuple[bool, list[str]]:  # whether nothing leaks; the evidence in sentences
+    found: Audit,  # from `audit_rows`
+) -> tuple[bool, str]:  # whether nothing leaks; the evidence in sentences
     "Whether the two parts are separate, verified on the rows"
-    columns = [c for c in frame.columns if c not in study.ids and c != study.split.column]
-    rows = quality.row_hashes(quality.column_hashes(frame[columns]), columns)
-    shared = int(np.isin(rows[split.holdout], rows[split.train]).sum())
-    passed, said = (
-        shared == 0,
-        [
-            f"{plural(shared, 'holdout row')} identical to a training row."
-            if shared
-            else "No row of the holdout is identical to a training row."
-        ],
-    )
-    if study.time and study.split.by == "time":
-        last, first = frame[study.time].iloc[split.train].max(), frame[study.time].iloc[split.holdout].min()
-        passed &= bool(last < first)
-        said.append(f"Training ends {'before' if last < first else 'after'} the holdout begins.")
-    if study.group:
-        both = split.facts.get("groups_in_both", 0)
-        by_time = study.split.by == "time"
-        passed &= both == 0 or by_time
-        kept = f"No group of {study.group} is on both sides."
-        said.append(
-            f"{plural(both, 'group')} of {study.group} on both sides{', as a split by time has it' if by_time else ''}."
-            if both
-            else kept
-        )
-    return passed, said
+    apart, said = evidence_of(found, "SPLIT", ["COPIES", "GROUP-SPLIT", "TIME-OVERLAP", "HIDDEN-GROUP"])
+    return apart, " ".join(said)
 
 # %% ../notebooks/01_exploration.ipynb #f2b035ce
 def verdict(

@@ -78,7 +78,8 @@ def find_shift(
     rng: np.random.Generator,  # for the sample
 ) -> list[Finding | Look]:
     "Whether a classifier tells holdout rows from training rows"
-    names = _timeless(plan, study, [c for c in features.columns if not c.endswith(": text")])
+    shared = [c for c in features.columns if c in held and not c.endswith(": text")]
+    names = _timeless(plan, study, shared)
     names = [names[i] for i in np.sort(rng.permutation(len(names))[:SHIFT_COLUMNS])]
     few = lambda f: f[names].iloc[np.sort(rng.permutation(len(f))[:SHIFT_ROWS])]
     both = pd.concat([few(features), few(held)], ignore_index=True)

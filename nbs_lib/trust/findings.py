@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CATEGORIES', 'SEVERITIES', 'CODES', 'OF_SPLIT', 'OF_FOLDS', 'ANSWERABLE', 'LIMITS', 'Finding', 'Look', 'Audit',
-           'sort_out', 'check_of', 'answered', 'to_plain', 'from_plain', 'findings_table', 'clean_table',
+           'sort_out', 'check_of', 'answered', 'evidence_of', 'to_plain', 'from_plain', 'findings_table', 'clean_table',
            'audit_sentence', 'Limit', 'limit']
 
 # %% ../../notebooks/trust/01_findings.ipynb #e08e8e27
@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 import pandas as pd
 
 from ..core.show import fmt, plural, short
+from ..core.words import first_up
 
 # %% ../../notebooks/trust/01_findings.ipynb #a51b3b4a
 CATEGORIES = {
@@ -154,6 +155,31 @@ def answered(
         return replace(f, answer="; ".join(dict.fromkeys(said))) if said and all(said) else f
 
     return Audit([one(f) for f in audit.findings], audit.clean, audit.facts)
+
+# %% ../../notebooks/trust/01_findings.ipynb #e343fca1
+def evidence_of(
+    audit: Audit,  # with answers
+    check: str,  # code of a check
+    codes: Iterable[
+        str
+    ] = (),  # whose numbers are told where they are clean; all that were tested unless given
+) -> tuple[bool, list[str]]:  # False where there is a leak; sentences
+    "What an audit says to a check"
+    mine = [f for f in audit.findings if check_of(f.code) == check]
+    said = [
+        f"{_SAID[f.severity]}{f.sentence} ({f.found}.)" for f in mine if f.severity != "note" and not f.answer
+    ]
+    said += [f"Looks like a leak, answered in the study: {', '.join(map(short, f.columns))}: {f.answer}." for f in mine if f.answer]  # fmt: skip
+    wanted = list(codes) or list(CODES)
+    clean = sorted(
+        (x for x in audit.clean if x.done and check_of(x.code) == check and x.code in wanted),
+        key=lambda x: wanted.index(x.code),
+    )
+    said += [f"{first_up(CODES[x.code][1])}: {x.found}." for x in clean]
+    return not any(f.severity == "leak" and not f.answer for f in mine), said
+
+
+_SAID = {"leak": "", "suspicion": "To be asked: ", "shift": "", "note": ""}
 
 # %% ../../notebooks/trust/01_findings.ipynb #1614cf2e
 def to_plain(

@@ -128,7 +128,13 @@ def find_copies(
             resampled or _copies(n, len(h), found, expected, chance),
             *([Look("RESAMPLED", 1, "the copies are not of one class", "")] if resampled is None else []),
         ]
-    return [Look("COPIES", len(columns), found, expected), *_but_one(columns, t, h, n, agree)]
+    apart = Look(
+        "NO-TEST",
+        len(columns),
+        f"{plural(len(h), 'holdout row')}, {n:,} of them in training",
+        "fewer than 99 %",
+    )
+    return [apart, Look("COPIES", len(columns), found, expected), *_but_one(columns, t, h, n, agree)]
 
 
 def _at_other_times(rows: np.ndarray, time: pd.Series) -> float:
@@ -215,8 +221,8 @@ def _but_one(columns: list[str], t: np.ndarray, h: np.ndarray, n: int, agree: np
         Look(
             "NEAR-COPIES",
             len(columns),
-            f"{near.max():,} holdout rows agree in all columns but one",
-            "no excess",
+            f"{near.max():,} of {len(h):,} agree with a training row in all columns but {short(columns[worst[0]])}",
+            "not more than training rows among themselves, or by chance",
         )
     ]
 
