@@ -642,7 +642,10 @@ def graft(
     return {**executed, "cells": cells}
 
 # %% ../../notebooks/runner/02a_cache.ipynb #898dcfc1
-_PAGES = ("runner/reports", "runner/versions", "runner/pipeline", "core/show", "core/checklist")
+_PAGES = (
+    *("runner/reports", "runner/versions", "runner/pipeline"),
+    *("core/show", "core/checklist", "trust/hunted", "trust/findings"),
+)
 
 
 def as_read(
@@ -657,6 +660,7 @@ def made_of(
     world: World,  # as it is now
     keys: dict[str, str],  # of each stage's entry
     read: dict[str, str],  # by stage: `as_read` of its notebook
+    code: list,  # what reading the team's code for leaks has found
 ) -> str:  # the same for two versions that would look the same
     "What a version is made of, in one hash"
     assets = sorted(p for p in located("nbs_assets").rglob("*") if p.is_file() and p.suffix != ".pyc")
@@ -672,6 +676,7 @@ def made_of(
                 pages,
                 [file_sha256(p) for p in assets],
                 expired,
+                code,
             ],
             sort_keys=True,
         )

@@ -7,7 +7,7 @@ __all__ = ['ASSETS', 'TEMPLATES', 'HIDDEN', 'HIDDEN_TAGS', 'page_frame', 'page_n
            'visible_code', 'is_hidden', 'code_html', 'output_html', 'Section', 'read_page', 'ReportExporter',
            'stage_page', 'when', 'render_stage', 'weights', 'over_budget', 'against_baseline', 'against_goal',
            'verdict', 'strip_html', 'metric_name', 'answer', 'mark_svg', 'trust', 'since', 'sparkline', 'todos',
-           'origin', 'render_summary', 'render_index']
+           'leaks_hunted', 'origin', 'render_summary', 'render_index']
 
 # %% ../../notebooks/runner/03_reports.ipynb #6206561f
 import ast
@@ -797,6 +797,8 @@ def todos(
             where = f"{stage}: {plain(section, 60)}" if section else stage
             found.append({"text": plain(todo.get("text", ""), 400), "href": href, "where": where})
             stages.add(stage)
+    for text in (manifest.get("leaks") or {}).get("todos") or []:
+        found.insert(0, {"text": plain(text, 400), "href": "#leaks", "where": "leaks hunted"})
     for check in manifest.get("checks") or []:
         stage = check.get("stage")
         if check.get("verdict") == "fail" and stage not in stages:
@@ -857,6 +859,28 @@ def _numbers(manifest: dict) -> Markup:
                 }
             )
     return Markup(table_html(pd.DataFrame(rows), max_rows=200)) if rows else Markup("")
+
+# %% ../../notebooks/runner/03_reports.ipynb #eb3cb69d
+_MARKS = {"leak": "fail", "suspicion": "not yet", "code read only": "not applicable"}
+
+
+def leaks_hunted(
+    manifest: dict,  # of a version
+) -> dict | None:  # sentence, bad, kinds, closed, notes; none where nothing was looked for
+    "The section on leaks"
+    leaks = manifest.get("leaks") or {}
+    if not leaks.get("kinds"):
+        return None
+    kinds = [
+        {"title": plain(str(k["title"])[:1].upper() + str(k["title"])[1:], 100), "kind": plain(k["kind"], 10),
+         "outcome": plain(k["outcome"], 40), "bad": k["outcome"] == "leak", "mark": mark_svg(_MARKS.get(k["outcome"], "pass")),
+         "numbers": plain(k["numbers"], 400)}
+        for k in leaks["kinds"]
+    ]  # fmt: skip
+    closed = [plain(f"{k['title']}: {k['not_looked_at']}", 400) for k in leaks["kinds"] if k["not_looked_at"]]
+    notes = [plain(n, 300) for n in leaks.get("notes") or []]
+    sentence = plain(leaks.get("sentence", ""), 300)
+    return {"sentence": sentence, "bad": leaks.get("bad"), "kinds": kinds, "closed": closed, "notes": notes}
 
 # %% ../../notebooks/runner/03_reports.ipynb #d78a52a0
 def _pairs(pairs: dict[str, str]) -> Markup:
@@ -950,6 +974,7 @@ def render_summary(
         answer=answer(headline), trust=trust(manifest), since=since(manifest, previous), spark=sparkline(history),
         means=[t for t in (sentence or verdict(headline), notes) if t], todos=work[:5], more_todos=work[5:],
         chapters=_chapters(manifest), phases=_phases(manifest.get("checks") or []), numbers=_numbers(manifest),
+        leaks=leaks_hunted(manifest),
         origin=origin(manifest),
     )  # fmt: skip
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SHIFT_ROWS', 'SHIFT_COLUMNS', 'COLUMN_ROWS', 'SCANNED', 'CHAIN_ROWS', 'find_shift', 'feature_kinds', 'gap_columns',
-           'word_columns', 'audit_rows', 'audit_columns', 'audit_data', 'joined']
+           'word_columns', 'audit_rows', 'audit_columns', 'audit_data', 'joined', 'audit_study']
 
 # %% ../../notebooks/trust/02_data.ipynb #7b09ad20
 import re
@@ -52,7 +52,7 @@ from nbs_lib.trust.columns import (
     scan_column,
     truth_of,
 )
-from .findings import Audit, Finding, Look, limit, sort_out
+from .findings import Audit, Finding, Look, answered, limit, sort_out
 from .sides import find_between, find_copies, find_groups, find_near, find_times
 
 # %% ../../notebooks/trust/02_data.ipynb #889fd63c
@@ -405,6 +405,23 @@ def joined(
     whole = sort_out(x for a in audits for x in [*a.findings, *a.clean])
     whole.facts = {k: v for a in audits for k, v in a.facts.items()}
     return whole
+
+
+def audit_study(
+    study: Study,  # validated
+) -> Audit:  # with the study's answers
+    "Hunt leaks in a study's own table, outside a run"
+    from nbs_lib.core.portrait import without_target
+    from nbs_lib.core.splits import split_holdout
+    from nbs_lib.core.tables import read_table
+
+    table = read_table(study)
+    frame, _ = without_target(table.frame, study)
+    split = split_holdout(frame, study)
+    train, holdout = frame.iloc[split.train], frame.iloc[split.holdout]
+    plan = plan_features(study, table.kinds, train)
+    found = audit_data(study, train, table.kinds, holdout, plan)
+    return answered(found, study.leaks_ok, {s["name"]: s["sources"] for s in plan["features"]})
 
 
 def _fitted(builder: object, train: pd.DataFrame) -> object:

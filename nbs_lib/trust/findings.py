@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, field, replace
 import pandas as pd
 
 from ..core.show import fmt, plural, short
-from ..core.words import first_up
 
 # %% ../../notebooks/trust/01_findings.ipynb #a51b3b4a
 CATEGORIES = {
@@ -175,7 +174,7 @@ def evidence_of(
         (x for x in audit.clean if x.done and check_of(x.code) == check and x.code in wanted),
         key=lambda x: wanted.index(x.code),
     )
-    said += [f"{first_up(CODES[x.code][1])}: {x.found}." for x in clean]
+    said += [f"Looked for {CODES[x.code][1]}: {x.found}." for x in clean]
     return not any(f.severity == "leak" and not f.answer for f in mine), said
 
 
