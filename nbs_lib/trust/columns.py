@@ -913,6 +913,15 @@ def _best_three(r: np.ndarray, m: np.ndarray) -> list[tuple[int, ...]]:
     return [tuple(chosen)] if len(chosen) == 3 else []
 
 
+def _needed(r: np.ndarray, m: np.ndarray, rows: int) -> list[tuple[int, ...]]:
+    "The three columns that the regression on all of them can spare least"
+    if not 4 <= len(r) <= rows / 5:
+        return []
+    inverse = np.linalg.pinv(m, hermitian=True)
+    t = np.abs(inverse @ r) / np.sqrt(np.maximum(np.diag(inverse), 1e-12))
+    return [tuple(int(k) for k in np.argsort(-t, kind="stable")[:3])]
+
+
 def _closest(m: np.ndarray, most: int = 10) -> list[tuple[int, ...]]:
     "The pairs of columns that are most closely related"
     size = np.triu(np.abs(m), 1)
@@ -960,7 +969,7 @@ def linear_sets(
         Z, (r, m) = Z[:, ok], _correlations(Z[:, ok], y)
         found += [
             (tuple(names[ok[list(at)]]), score(_fitted(Z[:, at], y)))
-            for at in [*_best_pairs(r, m), *_best_three(r, m)]
+            for at in dict.fromkeys([*_best_pairs(r, m), *_best_three(r, m), *_needed(r, m, len(y))])
         ]
         if len(truth.classes) > 2 and y is truth.raw:
             for i, j in _closest(m):

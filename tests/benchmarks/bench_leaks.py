@@ -38,7 +38,9 @@ def judge(c: Case, planted: bool) -> dict:
     related = lambda f: (
         not names or any(n in f.columns or any(x.startswith(n) for x in f.columns) for n in names)
     )
-    hits = [f for f in audit.alarms if f.code in c.codes and related(f)] if planted else []
+    # a file in the order of the target is a remark and no alarm; it counts as found all the same
+    said_of = [*audit.alarms, *(f for f in audit.findings if f.severity == "note")]
+    hits = [f for f in said_of if f.code in c.codes and related(f)] if planted else []
     others = [f for f in audit.alarms if f not in hits and not (planted and names and names & set(f.columns))]
     said = lambda fs: [f"{f.severity} {f.key}: {f.found}"[:160] for f in fs]
     return {"found": bool(hits), "leak": any(f.severity == "leak" for f in hits), "said": said(hits), "others": said(others),
@@ -46,7 +48,7 @@ def judge(c: Case, planted: bool) -> dict:
 
 
 def cases(table: Table, rows: int, kinds: set[str], every: int, twins: int, place: int):
-    "The cases of one table: (kind, disguise, make)"
+    "The cases of one table: (kind, disguise, make); those at other places are cases that were not seen"
     k = 0
     for kind, disguises in PLANTS.items():
         for name, make in disguises.items():
@@ -74,7 +76,12 @@ def run(args: argparse.Namespace) -> None:
         frame = pd.read_parquet(file_of(table))
         clean = case(table.name, frame, table.task, table.target, table.time, args.rows)
         for kind, name, make in cases(
-            table, args.rows, set(filter(None, args.kinds.split(","))), args.every, args.twins, place
+            table,
+            args.rows,
+            set(filter(None, args.kinds.split(","))),
+            args.every,
+            args.twins,
+            place + args.turn,
         ):
             if (table.name, kind, name) in done:
                 continue
@@ -192,6 +199,7 @@ def main() -> None:
     parser.add_argument(
         "--every", type=int, default=1, help="each table gets one in so many of the disguises"
     )
+    parser.add_argument("--turn", type=int, default=0, help="another one of them: cases not run before")
     parser.add_argument("--twins", type=int, default=1, help="and one in so many of the clean twins")
     parser.add_argument("--rows", type=int, default=4000, help="rows of a table at most")
     parser.add_argument("--out", default=str(RESULTS), help="where results are kept")
