@@ -87,13 +87,11 @@ def split_evidence(
 def verdict(
     contract: pd.DataFrame,  # from `check_contract`
     issues: pd.DataFrame,  # from `inspect`
-    suspicious: pd.DataFrame,  # from `suspects`
     n_columns: int,  # how many were inspected
 ) -> tuple[bool, str]:  # whether the data is fit for use; the evidence
     "Whether the data is sound enough, and why"
     broken = contract[~contract["ok"].astype(bool)] if len(contract) else contract
     severe = list(dict.fromkeys(issues.loc[issues["severe"], "column"]))
-    giving_away = list(suspicious.loc[suspicious["severe"], "column"])
     said = [f"{plural(n_columns, 'column')} inspected"]
     said.append(
         f"{len(broken)} of {plural(len(contract), 'rule')} of the contract broken"
@@ -102,9 +100,9 @@ def verdict(
         if len(contract)
         else "no contract set"
     )
-    for names, words in ((severe, "cannot be right"), (giving_away, "alone nearly gives the target")):
-        if names:
-            said.append(f"{', '.join(short(c) for c in names[:3])}{' …' if len(names) > 3 else ''} {words}")
+    if severe:
+        more = " …" if len(severe) > 3 else ""
+        said.append(f"{', '.join(short(c) for c in severe[:3])}{more} cannot be right")
     odd = issues.loc[~issues["severe"], "column"].nunique() if len(issues) else 0
     said.append(f"{plural(odd, 'column')} with outliers or other oddities to look at")
-    return not (len(broken) or severe or giving_away), "; ".join(said) + "."
+    return not (len(broken) or severe), "; ".join(said) + "."
