@@ -8,11 +8,10 @@ __all__ = ['decision', 'the_question', 'broken_rules', 'split_evidence', 'verdic
 # %% ../notebooks/01_exploration.ipynb #47600b29
 import pandas as pd
 
-from .core import quality
 from .core.show import fmt, percent, plural, short
-from .core.splits import Split
-from .core.study import CheckSpec, Study
+from .core.study import Study
 from .tasks.metrics import Metric
+from .trust.findings import Audit, evidence_of
 
 # %% ../notebooks/01_exploration.ipynb #9372d1d1
 def decision(
@@ -78,51 +77,21 @@ def broken_rules(
 
 # %% ../notebooks/01_exploration.ipynb #037571a0
 def split_evidence(
-    frame: pd.DataFrame,  # answered rows, settled
-    split: Split,  # from `split_holdout`
-    study: Study,  # says how it was meant
-) -> tuple[bool, list[str]]:  # whether nothing leaks; the evidence in sentences
+    found: Audit,  # from `audit_rows`
+) -> tuple[bool, str]:  # whether nothing leaks; the evidence in sentences
     "Whether the two parts are separate, verified on the rows"
-    columns = [c for c in frame.columns if c not in study.ids and c != study.split.column]
-    rows = quality.row_hashes(quality.column_hashes(frame[columns]), columns)
-    shared = int(np.isin(rows[split.holdout], rows[split.train]).sum())
-    passed, said = (
-        shared == 0,
-        [
-            f"{plural(shared, 'holdout row')} identical to a training row."
-            if shared
-            else "No row of the holdout is identical to a training row."
-        ],
-    )
-    if study.time and study.split.by == "time":
-        last, first = frame[study.time].iloc[split.train].max(), frame[study.time].iloc[split.holdout].min()
-        passed &= bool(last < first)
-        said.append(f"Training ends {'before' if last < first else 'after'} the holdout begins.")
-    if study.group:
-        both = split.facts.get("groups_in_both", 0)
-        by_time = study.split.by == "time"
-        passed &= both == 0 or by_time
-        kept = f"No group of {study.group} is on both sides."
-        said.append(
-            f"{plural(both, 'group')} of {study.group} on both sides{', as a split by time has it' if by_time else ''}."
-            if both
-            else kept
-        )
-    return passed, said
+    apart, said = evidence_of(found, "SPLIT", ["COPIES", "GROUP-SPLIT", "TIME-OVERLAP", "HIDDEN-GROUP"])
+    return apart, " ".join(said)
 
 # %% ../notebooks/01_exploration.ipynb #f2b035ce
 def verdict(
     contract: pd.DataFrame,  # from `check_contract`
     issues: pd.DataFrame,  # from `inspect`
-    suspicious: pd.DataFrame,  # from `suspects`
     n_columns: int,  # how many were inspected
-    missing: pd.Series,  # share of missing values of each column
-    limits: CheckSpec,  # of the study
 ) -> tuple[bool, str]:  # whether the data is fit for use; the evidence
     "Whether the data is sound enough, and why"
     broken = contract[~contract["ok"].astype(bool)] if len(contract) else contract
     severe = list(dict.fromkeys(issues.loc[issues["severe"], "column"]))
-    giving_away = list(suspicious.loc[suspicious["severe"], "column"])
     said = [f"{plural(n_columns, 'column')} inspected"]
     said.append(
         f"{len(broken)} of {plural(len(contract), 'rule')} of the contract broken"
@@ -131,17 +100,9 @@ def verdict(
         if len(contract)
         else "no contract set"
     )
-    for names, words in ((severe, "cannot be right"), (giving_away, "alone nearly gives the target")):
-        if names:
-            said.append(f"{', '.join(short(c) for c in names[:3])}{' …' if len(names) > 3 else ''} {words}")
-    holes = [] if limits.missing is None else list(missing.index[missing > limits.missing])
-    if holes:
-        named = f"{', '.join(short(c) for c in holes[:3])}{' …' if len(holes) > 3 else ''}"
-        said.append(
-            f"{named}: more than {percent(limits.missing)} missing, the limit {limits.origin('missing')}"
-        )
-    if giving_away:
-        said.append(f"the limit is a score of {fmt(limits.alone)} ({limits.origin('alone')})")
+    if severe:
+        more = " …" if len(severe) > 3 else ""
+        said.append(f"{', '.join(short(c) for c in severe[:3])}{more} cannot be right")
     odd = issues.loc[~issues["severe"], "column"].nunique() if len(issues) else 0
     said.append(f"{plural(odd, 'column')} with outliers or other oddities to look at")
-    return not (len(broken) or severe or giving_away or holes), "; ".join(said) + "."
+    return not (len(broken) or severe), "; ".join(said) + "."

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['ORIGINS', 'DAYS', 'by_origin', 'made_names', 'counts_sentence', 'missing_sentence', 'computed_first', 'history_table',
            'known_moments', 'rewrite_future', 'try_future', 'by_definition', 'same', 'agreement', 'future_sentence',
-           'served_alone', 'undated', 'feature_kinds', 'score_label', 'strength_sentence', 'target_of', 'unit_codes',
-           'worth_drawing', 'along', 'unit_of', 'along_figure', 'range_title', 'alike', 'encodings',
+           'served_alone', 'undated', 'idle_answers', 'feature_kinds', 'score_label', 'strength_sentence', 'target_of',
+           'unit_codes', 'worth_drawing', 'along', 'unit_of', 'along_figure', 'range_title', 'alike', 'encodings',
            'categories_sentence']
 
 # %% ../notebooks/02_features.ipynb #af888341
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,19 @@ from nbs_lib.models.features import (
     make_encoder,
     moments,
     plan_features,
+)
+from .trust.data import audit_columns, joined
+from nbs_lib.trust.findings import (
+    ANSWERABLE,
+    Audit,
+    answered,
+    audit_sentence,
+    check_of,
+    clean_table,
+    evidence_of,
+    findings_table,
+    from_plain,
+    to_plain,
 )
 
 # %% ../notebooks/02_features.ipynb #7861d158
@@ -265,6 +278,16 @@ def undated(
     late = {study.target, *study.leaks}
     looks_back = [s for s in plan["features"] if s["how"] == "history"]
     return [s["name"] for s in looks_back if s["value"] in late and not s["known_at"] and not s["delay_us"]]
+
+# %% ../notebooks/02_features.ipynb #71045262
+def idle_answers(
+    audits: Iterable[Audit],  # all that was found
+    reasons: dict[str, str],  # the study's `leaks_ok`
+    sources: dict[str, list[str]],  # feature: columns that it is made of
+) -> list[str]:  # columns
+    "Columns that the study answers for though nothing was found about them"
+    named = {n for a in audits for f in a.findings for c in f.columns for n in [c, *sources.get(c, [])]}
+    return [c for c in reasons if c not in named]
 
 # %% ../notebooks/02_features.ipynb #c2bf4999
 def feature_kinds(

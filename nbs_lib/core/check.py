@@ -48,7 +48,7 @@ def named_columns(
 ) -> list[tuple[str, str]]:  # (key, column), in the order of the file
     "Every column that the study names, with the key under which it stands"
     pairs = [(key, getattr(study, key)) for key in ("target", "time", "group") if getattr(study, key)]
-    for key in ("leaks", "ids", "sensitive", "types", "units"):
+    for key in ("leaks", "leaks_ok", "ids", "sensitive", "types", "units"):
         pairs += [(key, column) for column in getattr(study, key)]
     for key in ("calendar", "cyclic", "text", "drop"):
         pairs += [(f"features.{key}", column) for column in getattr(study.features, key)]

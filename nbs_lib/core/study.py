@@ -422,6 +422,9 @@ class Study(_Part):
     time: str | None = None  # when the row is judged
     group: str | None = None  # the unit; its rows stay on one side of the split
     leaks: list[str] = []  # known only after the outcome: never a feature
+    leaks_ok: dict[
+        str, Annotated[str, Field(min_length=5)]
+    ] = {}  # column that looks like one: why it is none
     ids: list[str] = []  # identifiers: never a feature
     sensitive: list[str] = []  # attributes by which errors are compared
     use_sensitive: bool = True  # whether the model may see them
@@ -469,6 +472,8 @@ class Study(_Part):
         for role in ("leaks", "ids", "sensitive"):
             if self.target in getattr(self, role):
                 raise ValueError(f"{role}: {self.target!r} is the target")
+        if both := sorted(set(self.leaks) & set(self.leaks_ok)):
+            raise ValueError(f"leaks_ok: {both[0]!r} stands under leaks too; remove it from one of the two")
         return self
 
     def _check_cost(self) -> None:
@@ -777,6 +782,7 @@ def flat_config(
 
 _MAPPINGS = (
     "types",
+    "leaks_ok",
     "units",
     "contract.columns",
     "cost.matrix",

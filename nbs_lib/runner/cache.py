@@ -30,7 +30,6 @@ from ..core.files import file_sha256, names_sha256, parquet_files, stage_folder,
 from ..core.reads import located, said_sha256
 from ..core.settings import STAGES, NbsError, number_setting, project_root, relative, setting
 from ..core.study import DataSpec, Study, as_config, flat_config
-from .own import own_state
 
 # %% ../../notebooks/runner/02a_cache.ipynb #e66661db
 def _hash(text: str) -> str:
@@ -644,14 +643,8 @@ def graft(
 
 # %% ../../notebooks/runner/02a_cache.ipynb #898dcfc1
 _PAGES = (
-    "runner/reports",
-    "runner/check_page",
-    "runner/card",
-    "runner/versions",
-    "runner/own",
-    "runner/pipeline",
-    "core/show",
-    "core/checklist",
+    *("runner/reports", "runner/versions", "runner/pipeline"),
+    *("core/show", "core/checklist", "trust/hunted", "trust/findings"),
 )
 
 
@@ -667,6 +660,7 @@ def made_of(
     world: World,  # as it is now
     keys: dict[str, str],  # of each stage's entry
     read: dict[str, str],  # by stage: `as_read` of its notebook
+    code: list,  # what reading the team's code for leaks has found
 ) -> str:  # the same for two versions that would look the same
     "What a version is made of, in one hash"
     assets = sorted(p for p in located("nbs_assets").rglob("*") if p.is_file() and p.suffix != ".pyc")
@@ -682,7 +676,7 @@ def made_of(
                 pages,
                 [file_sha256(p) for p in assets],
                 expired,
-                own_state(),
+                code,
             ],
             sort_keys=True,
         )

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['EXIT_CODES', 'AHEAD', 'Kernel', 'StageFailed', 'explain_failure', 'Run', 'notebook_path', 'limits_of',
            'execute_stage', 'take_or_run', 'needs', 'Kernels', 'run_stages', 'make_plan', 'why_text', 'unchanged',
-           'run_study', 'look', 'secrets_of', 'check', 'refresh_index', 'tracking', 'NoTracker']
+           'read_code', 'code_findings', 'run_study', 'look', 'secrets_of', 'check', 'refresh_index', 'tracking',
+           'NoTracker']
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #9ca10bb2
 import contextlib
@@ -580,7 +581,7 @@ def unchanged(
         home = folder("reports") / world.study.name / names[-1]
         keys = {a.stage: a.entry["key"] for a in plan}
         read = {s: cache.as_read(json.loads(notebook_path(s).read_bytes())) for s in STAGES}
-        same = manifest.get("made_of") == cache.made_of(world, keys, read)
+        same = manifest.get("made_of") == cache.made_of(world, keys, read, code_findings(world.study))
         pages = all(file_sha256(home / p) == sha for p, sha in manifest["files"].items())
         if same and pages and _has_artifacts(manifest):
             return manifest
@@ -592,6 +593,37 @@ def _has_artifacts(manifest: dict) -> bool:
     wrote = [a for s in manifest["stages"].values() for a in s["artifacts"].values()]
     files = [(project_root() / a["path"], a["bytes"]) for a in wrote]
     return all(path.is_file() and path.stat().st_size == size for path, size in files)
+
+# %% ../../notebooks/runner/05_pipeline.ipynb #fdc0199c
+def read_code(
+    study: Study,  # the study of the run
+) -> object:  # an audit of the team's notebooks and modules
+    "Read the team's code for leaks; as long as nothing has changed, what was found is looked up"
+    from nbs_lib.trust.code import study_code
+
+    return study_code(study)
+
+
+def code_findings(
+    study: Study,  # the study of the run
+) -> list[dict]:  # by file, cell and line
+    "What the code says about leaks, as plain data"
+    return [f.as_dict() for f in read_code(study).findings]
+
+
+def _answers(run: Run) -> dict[str, dict]:
+    "The stages' answers to the checklist"
+    return {code: answer for s in STAGES for code, answer in run.records[s]["checks"].items()}
+
+
+def _leaks(run: Run, code: object) -> dict:
+    "What the version says about leaks: the stages' audits and the code's"
+    from nbs_lib.core.record import load_artifact
+    from nbs_lib.trust.findings import from_plain
+    from nbs_lib.trust.hunted import hunted
+
+    wrote = [a for s in STAGES for n, a in run.records[s]["artifacts"].items() if n.startswith("leaks_")]
+    return hunted([from_plain(load_artifact(a)) for a in wrote], code, run.study.name)
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #3ee71bb4
 def run_study(
@@ -746,9 +778,10 @@ def _build(run: Run, kernels: Kernels, changes: list[str]) -> None:
         facts = {**context, "stage": stage, "computed": run.records[stage].get("computed")}
         reports.render_stage(nb, nb.with_suffix(".html"), facts)
 
-    with tracking(study, version) as tracker:
+    with tracking(study, version) as tracker, ThreadPoolExecutor(1) as beside:
+        code = beside.submit(read_code, study)
         run_stages(run, kernels, render)
-        manifest = _summarise(run, changes, tracker.answer())
+        manifest = _summarise(run, changes, tracker.answer(), code.result())
         shutil.rmtree(run.building / ".config")
         home = versions.publish(study.name, version, run.building, manifest)
         run.published = manifest
@@ -757,9 +790,10 @@ def _build(run: Run, kernels: Kernels, changes: list[str]) -> None:
     _keep_small(run)
 
 
-def _summarise(run: Run, changes: list[str], tracked: dict) -> dict:
-    "The manifest, and summary, checklist and model card, once nothing in the version shows a secret"
-    from nbs_lib.runner import card, check_page, reports, versions
+def _summarise(run: Run, changes: list[str], tracked: dict, code: object) -> dict:
+    "The manifest and the summary page, once nothing in the version shows a secret"
+    from nbs_lib.runner import reports, versions
+    from nbs_lib.trust.hunted import code_answers
 
     study, version = run.study, run.version
     manifest = versions.make_manifest(
@@ -769,18 +803,14 @@ def _summarise(run: Run, changes: list[str], tracked: dict) -> dict:
         parameters={"study": study.name, "set": changes},
         timings={s: run.timings[s] for s in STAGES},
         reused={s: r["computed"] for s in STAGES if (r := run.records[s]).get("computed")},
-        checks={"TRACKED": tracked},
+        checks={"TRACKED": tracked, **code_answers(_answers(run), code, study.name)},
+        leaks=_leaks(run, code),
     )
-    manifest["checks"] = check_page.placed(manifest["checks"], run.building)
     manifest["made_of"] = _made_of(run)
     earlier = versions.all_manifests(study.name)
     manifest["changes"] = versions.compare(earlier[-1], manifest) if earlier else {}
     page = reports.render_summary(manifest, earlier[-1] if earlier else None, [*earlier, manifest])
     (run.building / "index.html").write_text(page, encoding="utf-8")
-    (run.building / check_page.NAME).write_text(check_page.render_checks(manifest), encoding="utf-8")
-    manifest["card"] = {"made_by": card.made_by()}
-    (run.building / card.FILE).write_text(card.card_markdown(manifest), encoding="utf-8")
-    (run.building / card.PAGE).write_text(card.card_page(manifest), encoding="utf-8")
     _weigh(run, reports.over_budget)
     _scan(run, manifest)
     return manifest
@@ -790,7 +820,7 @@ def _made_of(run: Run) -> str | None:
     "What the version is made of; unknown when a stage could not be kept"
     if not all(run.keys.get(s) for s in STAGES):
         return None
-    return cache.made_of(cache.World(run.study), run.keys, run.read)
+    return cache.made_of(cache.World(run.study), run.keys, run.read, code_findings(run.study))
 
 
 def _scan(run: Run, manifest: dict) -> None:

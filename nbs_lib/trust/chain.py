@@ -243,12 +243,25 @@ def find_origin(
     else:
         said += _differ("NOT-FROM-TRAIN", features, again)
     if holdout is None or not len(holdout):
-        return [*said, Look("BATCH", 0, "the holdout is closed", done=False)]
+        closed = Look("BATCH", 0, "the holdout is closed", done=False)
+        return said + (_batch(study, train.iloc[_latest(study, train, 2000)], twin) if twin else [closed])
     served = pd.DataFrame(twin.transform(holdout))
     if held is not None and isinstance(said[-1], Look):
         said = said[:-1] + _differ("NOT-FROM-TRAIN", held, served)
-    said += _in_part(study, holdout, twin, served, 0.5)
-    return said if isinstance(said[-1], Finding) else said[:-1] + _in_part(study, holdout, twin, served, 0.02)
+    return said + _batch(study, holdout, twin, served)
+
+
+def _batch(study: Study, rows: pd.DataFrame, twin: object, served: pd.DataFrame | None = None) -> list:
+    "Whether rows get the same features with others and without them"
+    served = pd.DataFrame(twin.transform(rows)) if served is None else served
+    said = _in_part(study, rows, twin, served, 0.5)
+    return said if isinstance(said[-1], Finding) else _in_part(study, rows, twin, served, 0.02)
+
+
+def _latest(study: Study, frame: pd.DataFrame, rows: int) -> np.ndarray:
+    "Positions of the latest rows, in the order of the table"
+    order = np.argsort(frame[study.time].to_numpy(), kind="stable") if study.time else np.arange(len(frame))
+    return np.sort(order[-rows:])
 
 
 def _in_part(study: Study, holdout: pd.DataFrame, twin: object, served: pd.DataFrame, share: float) -> list:

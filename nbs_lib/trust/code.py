@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CATEGORIES', 'KINDS', 'Kind', 'Finding', 'Audit', 'Cell', 'Code', 'plain_python', 'read_code', 'own_code', 'Modules',
-           'Known', 'audit_code']
+           'Known', 'audit_code', 'study_code']
 
 # %% ../../notebooks/trust/00_code.ipynb #9758bd99
 import ast
@@ -629,3 +629,46 @@ def audit_code(
     known.save()
     audit.findings = sorted(found.values(), key=lambda f: (f.file, f.cell, f.line, f.kind))
     return audit
+
+# %% ../../notebooks/trust/00_code.ipynb #9ada0862
+def _seen(files: Iterable[Path]) -> str:
+    "The names and contents of files in one hash"
+    return _sha(*(part for p in files for part in (str(p), p.read_bytes() if p.is_file() else "")))
+
+
+def _candidates() -> list[Path]:
+    "All files that decide which code is the team's"
+    root, homes = project_root(), [folder("notebooks"), folder("configs")]
+    inside = [
+        p
+        for home in homes
+        if home.is_dir()
+        for s in ("*.ipynb", "*.py", "*.yaml")
+        for p in _files_in(home, s)
+    ]
+    return [*inside, *sorted(root.glob("*.py"))]
+
+
+def study_code(
+    study: object,  # a Study
+) -> Audit:  # findings by file, cell and line
+    "What the team's code says, with one study in mind"
+    file = project_root() / ".nbs" / "audit" / f"{study.name}.json"
+    now = _sha(_version(), _seen(_candidates()), study.model_dump_json())
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        last = json.loads(file.read_text(encoding="utf-8"))
+        if last["seen"] == now and last["modules"] == _seen(map(Path, last["named"])):
+            return Audit([Finding(**f) for f in last["findings"]], last["notes"], last["files"])
+    files = own_code()
+    used = [p for p in files if p.suffix == ".py" or p.parent == folder("notebooks") and p.name[:2].isdigit()]
+    found, rest = audit_code(used, study), audit_code([p for p in files if p not in used])
+    whole = Audit(
+        sorted([*found.findings, *rest.findings], key=lambda f: (f.file, f.cell, f.line, f.kind)),
+        [*found.notes, *rest.notes],
+        [*found.files, *rest.files],
+    )
+    named = [str(p) for p in used if p.suffix == ".py"]
+    kept = {"seen": now, "named": named, "modules": _seen(map(Path, named)), **asdict(whole)}
+    with contextlib.suppress(OSError):
+        write_atomically(file, json.dumps(kept))
+    return whole

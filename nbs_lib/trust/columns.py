@@ -16,6 +16,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from ..core.copies import auc_alone
 from ..core.numbers import fmt, percent, plural
 from ..core.profile import Target, as_numbers, bin_column, normal_quantile, standardised_ranks
 from ..core.quality import later_than_row
@@ -231,6 +232,8 @@ def scan_column(
     "Judge one column in all ways"
     coarse, fine = cells_of(values, kind, False), cells_of(values, kind, True)
     scan = Scan(name, judge_cells(coarse, truth), judge_cells(fine, truth))
+    if kind in ("number", "date", "text") and values.nunique() > FEW_CELLS:  # its few cells are ours
+        scan.coarse.cut = scan.fine.cut = 0.0
     gone = values.isna().to_numpy()
     if 0.002 < gone.mean() < 0.998:
         scan.gaps = judge_cells(gone.astype(int), truth)
@@ -703,9 +706,9 @@ def find_order(
         ]
     return [
         Finding(
-            "ROW-ORDER", "suspicion", (), found, f"below {limit('order')}, in rows that are in no particular order",
-            "The file is sorted by the target. That is harmless as long as nothing counts rows: no column, and no split by position.",
-            "Make sure that no feature follows the order of the rows, and that the split is not by position.", {"score": scan.score},
+            "ROW-ORDER", "note", (), found, f"below {limit('order')}, in rows that are in no particular order",
+            "The file is sorted by the target: harmless, as neither the split nor a feature goes by the row's number.",
+            "Keep it so: no feature that counts rows, no split by position.", {"score": scan.score},
         )
     ]  # fmt: skip
 
@@ -910,6 +913,15 @@ def _best_three(r: np.ndarray, m: np.ndarray) -> list[tuple[int, ...]]:
     return [tuple(chosen)] if len(chosen) == 3 else []
 
 
+def _needed(r: np.ndarray, m: np.ndarray, rows: int) -> list[tuple[int, ...]]:
+    "The three columns that the regression on all of them can spare least"
+    if not 4 <= len(r) <= rows / 5:
+        return []
+    inverse = np.linalg.pinv(m, hermitian=True)
+    t = np.abs(inverse @ r) / np.sqrt(np.maximum(np.diag(inverse), 1e-12))
+    return [tuple(int(k) for k in np.argsort(-t, kind="stable")[:3])]
+
+
 def _closest(m: np.ndarray, most: int = 10) -> list[tuple[int, ...]]:
     "The pairs of columns that are most closely related"
     size = np.triu(np.abs(m), 1)
@@ -924,6 +936,15 @@ def _fitted(X: np.ndarray, y: np.ndarray) -> np.ndarray:
     A = np.column_stack([np.nan_to_num(X), np.ones(len(X))])
     return A @ np.linalg.lstsq(A, y, rcond=None)[0]
 
+
+def _direct(made: np.ndarray, truth: Truth) -> float:
+    "How well a number ranks the target without any cells; where several classes are in no order, nothing"
+    if len(truth.classes) > 1:
+        return 0.0
+    if not truth.number:
+        return auc_alone(made, truth.y[:, 0] == 1)
+    return abs(float(np.corrcoef(standardised_ranks(made), truth.y[:, 0])[0, 1])) if np.ptp(made) else 0.0
+
 # %% ../../notebooks/trust/01b_columns.ipynb #d047b37a
 def linear_sets(
     features: pd.DataFrame,  # columns of numbers, of the truth's rows
@@ -932,12 +953,14 @@ def linear_sets(
     "Columns whose sum or difference, product or quotient gives the target"
     X, names, found = as_matrix(features), np.array(features.columns, object), []
     ways = [(X, truth.raw if truth.number else truth.y[:, 0])]
+    if truth.number:
+        ways.append((X, truth.y[:, 0]))
     if len(truth.classes) > 2:  # codes of the classes, by frequency and by name
         by_name = np.append(np.argsort(np.argsort(truth.classes)), -1.0)
         ways += [(X, truth.raw), (X, by_name[np.minimum(truth.raw.astype(int), len(truth.classes))])]
     if truth.number and (truth.raw > 0).all():
         ways.append((np.log(np.where(X > 0, X, np.nan)), np.log(truth.raw)))
-    score = lambda made: scan_column("", pd.Series(made), "number", truth).score
+    score = lambda made: max(scan_column("", pd.Series(made), "number", truth).score, _direct(made, truth))
     for Z, y in ways:
         ok = np.flatnonzero(np.isfinite(Z).mean(0) > 0.9)
         ok = ok[np.nanstd(Z[:, ok], axis=0) > 1e-9] if len(ok) else ok
@@ -946,7 +969,7 @@ def linear_sets(
         Z, (r, m) = Z[:, ok], _correlations(Z[:, ok], y)
         found += [
             (tuple(names[ok[list(at)]]), score(_fitted(Z[:, at], y)))
-            for at in [*_best_pairs(r, m), *_best_three(r, m)]
+            for at in dict.fromkeys([*_best_pairs(r, m), *_best_three(r, m), *_needed(r, m, len(y))])
         ]
         if len(truth.classes) > 2 and y is truth.raw:
             for i, j in _closest(m):
@@ -990,20 +1013,21 @@ def find_together(
     sets = linear_sets(features[numbers], truth) + joint_pairs(features[names], kinds, truth)
     for columns, score in sorted(sets, key=lambda p: (len(p[0]), -p[1])):
         single = max(alone[c] for c in columns)
-        least = _floor(truth) if len(columns) == 2 else limit("alone certain")
-        if score < least or not stands_apart(score, single, 0.4):
+        if score < limit("together") or not stands_apart(score, single, 0.4):
             continue
         rest = rest_of(features, scans, truth, set(columns), seed)
         if stands_apart(score, rest, limit("apart")):
             return [_together(columns, score, single, rest, truth)]
     top = max((p[1] for p in sets), default=0.0)
     found = f"strongest pair or three: {_what(truth)} {fmt(top, 3)}"
-    return [Look("TOGETHER", len(names), found, f"below {_floor(truth)}, or near to what the others reach")]
+    return [
+        Look("TOGETHER", len(names), found, f"below {limit('together')}, or near to what the others reach")
+    ]
 
 
 def _together(columns: tuple[str, ...], score: float, single: float, rest: float, truth: Truth) -> Finding:
     severity, said = (
-        "leak" if score >= limit("alone certain") else "suspicion",
+        "leak" if score >= limit("together certain") else "suspicion",
         " and ".join(short(c) for c in columns),
     )
     return Finding(
@@ -1087,17 +1111,25 @@ def too_orderly(
     return float(poisson.cdf(2 * back, expected)) if expected > 3 else 1.0
 
 # %% ../../notebooks/trust/01b_columns.ipynb #478f59ce
+def _dense(codes: np.ndarray) -> np.ndarray:
+    "Integers from 0 without gaps, in the same order"
+    there = np.bincount(codes) > 0
+    return (np.cumsum(there) - 1)[codes]
+
+
 def left_out(
     codes: np.ndarray,  # group of each row, from 0
     x: np.ndarray,  # the column
     y: np.ndarray,  # the target as numbers
-) -> tuple[float, float]:  # rank correlation within the groups, and between their means
+) -> tuple[
+    float, float, float
+]:  # correlation within the groups, and between their means; slope within by what it would be
     "How a column goes with the target within groups, and between them"
     k = np.bincount(codes)
     big = (k >= 3)[codes]
-    codes, x, y = np.unique(codes[big], return_inverse=True)[1], x[big], y[big]
+    codes, x, y = _dense(codes[big]), x[big], y[big]
     if len(codes) < 50:
-        return 0.0, 0.0
+        return 0.0, 0.0, 0.0
     k = np.bincount(codes)
     centre = lambda v: v - (np.bincount(codes, v) / k)[codes]
     a, b = centre(x), centre(y)
@@ -1106,15 +1138,21 @@ def left_out(
         np.bincount(codes, b**2) > 0
     )[codes]
     if varied.sum() < 50:
-        return 0.0, 0.0
-    within = float((a / spread(a) * b / spread(b))[varied].sum() / len(np.unique(codes[varied])))
+        return 0.0, 0.0, 0.0
+    groups = np.flatnonzero(np.bincount(codes[varied]))
+    within = float((a / spread(a) * b / spread(b))[varied].sum() / len(groups))
     means = np.bincount(codes, x) / k, np.bincount(codes, y) / k
     weight = k / k.sum()
     u, v = (q - (q * weight).sum() for q in means)
     between = float(
         (weight * u * v).sum() / np.sqrt(max((weight * u**2).sum() * (weight * v**2).sum(), 1e-300))
     )
-    return within, between
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = np.bincount(codes, a * b) / np.bincount(codes, b**2)
+        expected = -(weight * u * v).sum() / (weight * v**2).sum() / (k - 1)
+        ratio = (slope / expected)[groups]
+    ratio = ratio[np.isfinite(ratio)]
+    return within, between, float(np.median(ratio)) if len(ratio) else 0.0
 
 # %% ../../notebooks/trust/01b_columns.ipynb #8da3d2dd
 def group_candidates(
@@ -1157,8 +1195,8 @@ def suspect_statistic(
     if spread < 1e-9 * max(float(y.var()), 1e-300):
         return None
     if inside > 1e-9:
-        within, between = left_out(codes, x, y)
-        if abs(within) > 0.8 and abs(between) > 0.8 and within * between < 0:
+        within, between, ratio = left_out(codes, x, y)
+        if abs(within) > 0.8 and abs(between) > 0.5 and within * between < 0 and 0.67 < ratio < 1.5:
             return "means without the row itself", within, between
     if inside < 0.2:
         used = size >= 2
@@ -1225,12 +1263,12 @@ def _statistic_of(values: pd.Series, targets: list, groups: list, level: float) 
     known = ~np.isnan(x)
     if known.sum() < 50 or known.mean() < 0.3:
         return None
-    own = np.unique(x[known], return_inverse=True)[1]
+    own = pd.factorize(x[known])[0]
     tried = [(name, codes[known]) for name, codes in groups if name != values.name]
     if 6 <= own.max() + 1 <= known.sum() / 3:
         tried.insert(0, ("", own))
     for name, codes in tried:
-        codes = np.unique(codes, return_inverse=True)[1]
+        codes = _dense(codes)
         for label, y in targets:
             if hit := suspect_statistic(x[known], y[known], codes, level):
                 return name, label, hit

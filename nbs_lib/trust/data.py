@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SHIFT_ROWS', 'SHIFT_COLUMNS', 'COLUMN_ROWS', 'SCANNED', 'CHAIN_ROWS', 'find_shift', 'feature_kinds', 'gap_columns',
-           'word_columns', 'audit_data']
+           'word_columns', 'audit_rows', 'audit_columns', 'audit_data', 'joined', 'audit_study']
 
 # %% ../../notebooks/trust/02_data.ipynb #7b09ad20
 import re
@@ -52,7 +52,7 @@ from nbs_lib.trust.columns import (
     scan_column,
     truth_of,
 )
-from .findings import Audit, Finding, Look, limit, sort_out
+from .findings import Audit, Finding, Look, answered, limit, sort_out
 from .sides import find_between, find_copies, find_groups, find_near, find_times
 
 # %% ../../notebooks/trust/02_data.ipynb #889fd63c
@@ -78,7 +78,8 @@ def find_shift(
     rng: np.random.Generator,  # for the sample
 ) -> list[Finding | Look]:
     "Whether a classifier tells holdout rows from training rows"
-    names = _timeless(plan, study, [c for c in features.columns if not c.endswith(": text")])
+    shared = [c for c in features.columns if c in held and not c.endswith(": text")]
+    names = _timeless(plan, study, shared)
     names = [names[i] for i in np.sort(rng.permutation(len(names))[:SHIFT_COLUMNS])]
     few = lambda f: f[names].iloc[np.sort(rng.permutation(len(f))[:SHIFT_ROWS])]
     both = pd.concat([few(features), few(held)], ignore_index=True)
@@ -198,10 +199,10 @@ def _truth(study: Study, train: pd.DataFrame, rows: int) -> Truth:
     )
 
 
-def _rows_said(
+def _sides_said(
     study: Study, kinds: dict, train: pd.DataFrame, holdout: pd.DataFrame | None, rng: object
 ) -> list:
-    "What is to be said about rows"
+    "What is to be said about the two sides of the split"
     if holdout is None:
         return [
             Look(code, 0, "the holdout is closed", done=False)
@@ -235,10 +236,10 @@ def _columns_said(
     study: Study,
     kinds: dict,
     train: pd.DataFrame,
-    holdout: pd.DataFrame | None,
     plan: dict,
     truth: Truth,
     features: pd.DataFrame,
+    named: set[str],
 ) -> list:
     "What is to be said about columns"
     raw = train.iloc[truth.rows]
@@ -249,11 +250,7 @@ def _columns_said(
     own_time = {
         s["name"] for s in plan["features"] if s["how"] != "history" and set(s["sources"]) <= {study.time}
     }
-    units = find_units(study, kinds, train, holdout, truth)
-    plain = [s["sources"][0] for s in plan["features"] if s["how"] == "raw" and s["type"] == "number"]
-    plain += [c for c in features if c in train and c not in plain]
-    statistics = find_statistics(study, kinds, train, holdout, plain)
-    named = _columns_of(units + statistics) | own_time  # a weekday is known, however much it says
+    named = named | own_time  # a weekday is known, however much it says
     alone = [
         x
         for x in find_alone(judged, scans, truth, study.seed)
@@ -267,11 +264,7 @@ def _columns_said(
     together = find_together(judged, of, scans, truth, seen | _columns_of(counters), study.seed)
     sources = list(dict.fromkeys(c for s in plan["features"] for c in s["sources"]))
     said = _once([*alone, *part], {s["name"]: s["sources"] for s in plan["features"]})
-    order, late = find_order(study, kinds, train, truth), find_late(study, kinds, train, sources, truth)
-    plain = [s["sources"][0] for s in plan["features"] if s["how"] == "raw"]
-    whole = train if holdout is None else pd.concat([train, holdout])
-    ahead = find_ahead(study, kinds, whole, plain)
-    return [*units, *statistics, *said, *counters, *together, *order, *late, *ahead]
+    return [*said, *counters, *together, *find_late(study, kinds, train, sources, truth)]
 
 
 def _once(said: list, sources: dict[str, list[str]]) -> list:
@@ -315,6 +308,64 @@ def _chain_said(
     return said + find_shuffled(study, few, truth, builder if uses else None, features, prepare, rng(7))
 
 
+def _rng(study: Study) -> object:
+    "A generator for each test"
+    return lambda k: np.random.default_rng([study.seed, 50, k])
+
+
+def audit_rows(
+    study: Study,  # validated
+    train: pd.DataFrame,  # settled training rows; the index says their place in the table
+    kinds: dict[str, str],  # kind of each column: number, bool, category, date, text, id
+    holdout: pd.DataFrame | None,  # settled holdout rows, before they are sealed
+    columns: list[str],  # raw ones that the model may see
+) -> Audit:  # findings, and what came out clean
+    "Hunt leaks in rows, and in columns as they came: what only both sides of the split together show"
+    said = _sides_said(study, kinds, train, holdout, _rng(study))
+    if not _no_test(said):
+        truth = _truth(study, train, COLUMN_ROWS)
+        said += find_units(study, kinds, train, holdout, truth)
+        numbers = [c for c in columns if kinds.get(c, "number") == "number"]
+        said += find_statistics(study, kinds, train, holdout, numbers)
+        whole = train if holdout is None else pd.concat([train, holdout])
+        said += find_order(study, kinds, train, truth) + find_ahead(study, kinds, whole, columns)
+    audit = sort_out(said)
+    audit.facts = {"rows": len(train), "holdout_rows": 0 if holdout is None else len(holdout)}
+    return audit
+
+
+def _no_test(said: list) -> bool:
+    return any(isinstance(x, Finding) and x.code == "NO-TEST" for x in said)
+
+# %% ../../notebooks/trust/02_data.ipynb #b7791b40
+def audit_columns(
+    study: Study,  # validated
+    train: pd.DataFrame,  # settled training rows
+    kinds: dict[str, str],  # kind of each column
+    plan: dict,  # from `plan_features`
+    builder: object,  # makes features (fit, transform, fit_transform)
+    features: pd.DataFrame,  # of the training rows, as they are used
+    found: Audit | None = None,  # from `audit_rows`: its columns are not accused twice
+    prepare: Prepare | None = None,  # how a fold is prepared; our encoder unless given
+) -> Audit:  # findings, and what came out clean
+    "Hunt leaks in features and folds"
+    origin = sort_out(find_origin(study, train, None, builder, features, None))
+    return joined(origin, _features_audit(study, train, kinds, plan, builder, features, found, prepare))
+
+
+def _features_audit(
+    study: Study, train: pd.DataFrame, kinds: dict, plan: dict, builder: object, features: pd.DataFrame,
+    found: Audit | None, prepare: Prepare | None,
+) -> Audit:  # fmt: skip
+    prepare = prepare or by_encoder(study.task, seed=study.seed)
+    truth = _truth(study, train, COLUMN_ROWS)
+    named = _columns_of([f for f in found.findings if f.code != "FUTURE"] if found else [])
+    said = _columns_said(study, kinds, train, plan, truth, features.iloc[truth.rows], named)
+    audit = sort_out(said + _chain_said(study, kinds, train, plan, builder, prepare, _rng(study)))
+    audit.facts = {"features": features.shape[1], "sampled_rows": len(truth.rows)}
+    return audit
+
+# %% ../../notebooks/trust/02_data.ipynb #faa4da56
 def audit_data(
     study: Study,  # validated
     train: pd.DataFrame,  # settled training rows; the index says their place in the table
@@ -331,32 +382,46 @@ def audit_data(
     "Hunt leaks in the data"
     plan = plan or plan_features(study, kinds, train)
     builder = FeatureBuilder(plan) if builder is None else builder
-    prepare = prepare or by_encoder(study.task, seed=study.seed)
-    rng = lambda k: np.random.default_rng([study.seed, 50, k])
-    truth = _truth(study, train, COLUMN_ROWS)
-    said = _rows_said(study, kinds, train, holdout, rng)
-    if not any(isinstance(x, Finding) and x.code == "NO-TEST" for x in said):
-        said += find_origin(study, train, holdout, builder, features, holdout_features)
     used = features if features is not None else made_by(builder, train)
-    said += _columns_said(study, kinds, train, holdout, plan, truth, used.iloc[truth.rows])
-    said += _chain_said(study, kinds, train, plan, builder, prepare, rng)
-    if holdout is None:
-        said.append(Look("SHIFT", 0, "the holdout is closed", done=False))
-    else:
-        held = (
-            holdout_features
-            if holdout_features is not None
-            else pd.DataFrame(_fitted(builder, train).transform(holdout))
-        )
-        said += find_shift(study, plan, used, held, rng(8))
-    audit = sort_out(said)
-    audit.facts = {
-        "rows": len(train),
-        "holdout_rows": 0 if holdout is None else len(holdout),
-        "features": used.shape[1],
-        "sampled_rows": len(truth.rows),
-    }
-    return audit
+    plain = [s["sources"][0] for s in plan["features"] if s["how"] == "raw"]
+    rows = audit_rows(
+        study, train, kinds, holdout, plain + [c for c in used if c in train and c not in plain]
+    )
+    origin, shift = [], []
+    if not _no_test(rows.findings):
+        origin = find_origin(study, train, holdout, builder, features, holdout_features)
+    columns = _features_audit(study, train, kinds, plan, builder, used, rows, prepare)
+    if holdout is not None:
+        held = holdout_features
+        held = pd.DataFrame(_fitted(builder, train).transform(holdout)) if held is None else held
+        shift = find_shift(study, plan, used, held, _rng(study)(8))
+    return joined(rows, sort_out(origin), columns, sort_out(shift))
+
+
+def joined(
+    *audits: Audit,  # parts of one
+) -> Audit:  # the gravest first
+    "Several audits as one"
+    whole = sort_out(x for a in audits for x in [*a.findings, *a.clean])
+    whole.facts = {k: v for a in audits for k, v in a.facts.items()}
+    return whole
+
+
+def audit_study(
+    study: Study,  # validated
+) -> Audit:  # with the study's answers
+    "Hunt leaks in a study's own table, outside a run"
+    from nbs_lib.core.portrait import without_target
+    from nbs_lib.core.splits import split_holdout
+    from nbs_lib.core.tables import read_table
+
+    table = read_table(study)
+    frame, _ = without_target(table.frame, study)
+    split = split_holdout(frame, study)
+    train, holdout = frame.iloc[split.train], frame.iloc[split.holdout]
+    plan = plan_features(study, table.kinds, train)
+    found = audit_data(study, train, table.kinds, holdout, plan)
+    return answered(found, study.leaks_ok, {s["name"]: s["sources"] for s in plan["features"]})
 
 
 def _fitted(builder: object, train: pd.DataFrame) -> object:

@@ -56,9 +56,8 @@ def occurrences(
     held: np.ndarray,  # row sums of holdout rows
 ) -> np.ndarray:  # integers, one a holdout row
     "How many training rows each holdout row is equal to"
-    known, n = np.unique(train, return_counts=True)
-    at = np.minimum(np.searchsorted(known, held), len(known) - 1)
-    return np.where(known[at] == held, n[at], 0)
+    codes = pd.factorize(np.concatenate([train, held]))[0]
+    return np.bincount(codes[: len(train)], minlength=codes.max(initial=0) + 1)[codes[len(train) :]]
 
 
 def natural(
@@ -129,7 +128,13 @@ def find_copies(
             resampled or _copies(n, len(h), found, expected, chance),
             *([Look("RESAMPLED", 1, "the copies are not of one class", "")] if resampled is None else []),
         ]
-    return [Look("COPIES", len(columns), found, expected), *_but_one(columns, t, h, n, agree)]
+    apart = Look(
+        "NO-TEST",
+        len(columns),
+        f"{plural(len(h), 'holdout row')}, {n:,} of them in training",
+        "fewer than 99 %",
+    )
+    return [apart, Look("COPIES", len(columns), found, expected), *_but_one(columns, t, h, n, agree)]
 
 
 def _at_other_times(rows: np.ndarray, time: pd.Series) -> float:
@@ -197,13 +202,14 @@ def _but_one(columns: list[str], t: np.ndarray, h: np.ndarray, n: int, agree: np
         rest = [k for k in range(t.shape[1]) if k != j]
         chance = natural(t[:, rest], h[:, rest], agree[rest])
         usual = _within(t_all, t[:, j])
-        most = max(3 * chance + 3, min(2 * usual, limit("near many")) * len(h))
+        e = max(chance, usual * len(h))
+        most = max(2 * e + 4 * np.sqrt(e) + 4, limit("near share") * len(h))
         if near[j] > most and near[j] >= 0.3 * near.sum():
             share = near[j] / len(h)
             numbers = {"rows": int(near[j]), "share": share, "chance": chance}
             return [
                 Finding(
-                    "NEAR-COPIES", "leak" if share >= limit("near share") else "suspicion", (columns[j],),
+                    "NEAR-COPIES", "leak", (columns[j],),
                     f"{near[j]:,} of {len(h):,} holdout rows ({percent(share)}) agree with a training row in all columns but {short(columns[j])}",
                     f"about {fmt(chance)} by chance; {percent(usual)} of the training rows do with another",
                     f"Holdout rows stand in training with another {short(columns[j])}.",
@@ -215,8 +221,8 @@ def _but_one(columns: list[str], t: np.ndarray, h: np.ndarray, n: int, agree: np
         Look(
             "NEAR-COPIES",
             len(columns),
-            f"{near.max():,} holdout rows agree in all columns but one",
-            "no excess",
+            f"{near.max():,} of {len(h):,} agree with a training row in all columns but {short(columns[worst[0]])}",
+            "not more than training rows among themselves, or by chance",
         )
     ]
 
@@ -257,23 +263,19 @@ def two_nearest(
     np.ndarray, np.ndarray, np.ndarray
 ]:  # distances to the nearest and the second nearest, and the nearest
     "For each point its two nearest among others"
-    a = among.astype(np.float32)
-    square = (a**2).sum(1)
-    first, second, nearest = (np.empty(len(points)) for _ in range(3))
-    for start in range(0, len(points), 128):
-        p = points[start : start + 128]
-        gap = square[None, :] - 2 * p.astype(np.float32) @ a.T  # nbs: ignore fit-on-test a distance
-        if own is not None:
-            gap[np.arange(len(p)), own[start : start + len(p)]] = np.inf
-        at = np.argpartition(gap, 5, axis=1)[:, :5] if gap.shape[1] > 5 else np.argsort(gap, axis=1)
-        exact = np.sqrt(((p[:, None, :] - among[at]) ** 2).sum(2))  # nbs: ignore fit-on-test a distance
-        if own is not None:
-            exact[at == own[start : start + len(p), None]] = np.inf
-        order = np.argsort(exact, axis=1)
-        here = slice(start, start + len(p))
-        first[here], second[here] = np.take_along_axis(exact, order[:, :2], 1).T
-        nearest[here] = np.take_along_axis(at, order[:, :1], 1)[:, 0]
-    return first, second, nearest.astype(int)
+    from sklearn.neighbors import NearestNeighbors
+
+    # a few more than two in single precision, then exactly
+    k = min(6, len(among))
+    known = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(among.astype(np.float32))
+    at = known.kneighbors(points.astype(np.float32), return_distance=False)
+    exact = np.sqrt(((points[:, None, :] - among[at]) ** 2).sum(2))  # nbs: ignore fit-on-test a distance
+    if own is not None:
+        exact[at == own[:, None]] = np.inf
+    order = np.argsort(exact, axis=1)[:, :2]
+    first, second = np.take_along_axis(exact, order, 1).T
+    nearest = np.take_along_axis(at, order[:, :1], 1)[:, 0]
+    return first, second, nearest
 
 
 def dimension(

@@ -16,14 +16,16 @@ import numpy as np
 import pandas as pd
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE / "models"), str(HERE.parent)]
+sys.path[:0] = [str(HERE), str(HERE / "models"), str(HERE.parent)]
 
 from leaks import PLANTS, TWINS, Case, case
+from leaks_tables import FRESH, FRESH_FOLDER
 from tables import FOLDER, TABLES, Table
 
 from nbs_lib.trust.data import audit_data
 
 ROOT = HERE.parents[1]
+PARTS = ("fresh", "judge", "tune")
 RESULTS, PAGE = ROOT / "docs/benchmarks/leaks.jsonl", ROOT / "docs/benchmarks/leaks.md"
 
 
@@ -36,7 +38,9 @@ def judge(c: Case, planted: bool) -> dict:
     related = lambda f: (
         not names or any(n in f.columns or any(x.startswith(n) for x in f.columns) for n in names)
     )
-    hits = [f for f in audit.alarms if f.code in c.codes and related(f)] if planted else []
+    # a file in the order of the target is a remark and no alarm; it counts as found all the same
+    said_of = [*audit.alarms, *(f for f in audit.findings if f.severity == "note")]
+    hits = [f for f in said_of if f.code in c.codes and related(f)] if planted else []
     others = [f for f in audit.alarms if f not in hits and not (planted and names and names & set(f.columns))]
     said = lambda fs: [f"{f.severity} {f.key}: {f.found}"[:160] for f in fs]
     return {"found": bool(hits), "leak": any(f.severity == "leak" for f in hits), "said": said(hits), "others": said(others),
@@ -44,7 +48,7 @@ def judge(c: Case, planted: bool) -> dict:
 
 
 def cases(table: Table, rows: int, kinds: set[str], every: int, twins: int, place: int):
-    "The cases of one table: (kind, disguise, make)"
+    "The cases of one table: (kind, disguise, make); those at other places are cases that were not seen"
     k = 0
     for kind, disguises in PLANTS.items():
         for name, make in disguises.items():
@@ -56,18 +60,28 @@ def cases(table: Table, rows: int, kinds: set[str], every: int, twins: int, plac
             yield "clean", name, make
 
 
+def file_of(table: Table) -> Path:
+    "Where a table is"
+    return (FRESH_FOLDER if table.part == "fresh" else FOLDER) / f"{table.name}.parquet"
+
+
 def run(args: argparse.Namespace) -> None:
     "Judge what is missing in the results"
     out = Path(args.out)
     done = {(r["table"], r["kind"], r["name"]) for r in read(out)}
-    tables = [t for t in TABLES if args.part in ("all", t.part) and (FOLDER / f"{t.name}.parquet").exists()]
+    tables = [t for t in TABLES + FRESH if args.part in ("all", t.part) and file_of(t).exists()]
     if args.only:
         tables = [t for t in tables if t.name in args.only.split(",")]
     for place, table in enumerate(tables[: args.tables]):
-        frame = pd.read_parquet(FOLDER / f"{table.name}.parquet")
+        frame = pd.read_parquet(file_of(table))
         clean = case(table.name, frame, table.task, table.target, table.time, args.rows)
         for kind, name, make in cases(
-            table, args.rows, set(filter(None, args.kinds.split(","))), args.every, args.twins, place
+            table,
+            args.rows,
+            set(filter(None, args.kinds.split(","))),
+            args.every,
+            args.twins,
+            place + args.turn,
         ):
             if (table.name, kind, name) in done:
                 continue
@@ -105,7 +119,7 @@ def report(rows: list[dict]) -> str:
         "| tables | found | of these as leak | clean twins with a false alarm | with a false leak |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
-    for part in ("judge", "tune"):
+    for part in PARTS:
         a, b = leaks[leaks["part"] == part], clean[clean["part"] == part]
         lines.append(
             f"| {part} | {percent(a['found'].sum(), len(a))} | {percent(a['leak'].sum(), len(a))} | {percent(alarm(b['others']).sum(), len(b))} | {percent(sure(b['others']).sum(), len(b))} |"
@@ -114,19 +128,24 @@ def report(rows: list[dict]) -> str:
         "",
         "## By kind",
         "",
-        "| kind | tables | disguises | judge | tune |",
-        "| --- | ---: | ---: | ---: | ---: |",
+        "| kind | tables | disguises | fresh | judge | tune |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for kind, g in leaks.groupby("kind", sort=False):
-        by = [percent(g[g["part"] == p]["found"].sum(), (g["part"] == p).sum()) for p in ("judge", "tune")]
-        lines.append(f"| {kind} | {g['table'].nunique()} | {g['name'].nunique()} | {by[0]} | {by[1]} |")
-    lines += ["", "## Clean twins", "", "| twin | cases | judge | tune |", "| --- | ---: | ---: | ---: |"]
+        by = [percent(g[g["part"] == p]["found"].sum(), (g["part"] == p).sum()) for p in PARTS]
+        lines.append(
+            f"| {kind} | {g['table'].nunique()} | {g['name'].nunique()} | {by[0]} | {by[1]} | {by[2]} |"
+        )
+    lines += [
+        "",
+        "## Clean twins",
+        "",
+        "| twin | cases | fresh | judge | tune |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
     for name, g in clean.groupby("name", sort=False):
-        by = [
-            percent(alarm(g[g["part"] == p]["others"]).sum(), (g["part"] == p).sum())
-            for p in ("judge", "tune")
-        ]
-        lines.append(f"| {name.replace('_', ' ')} | {len(g)} | {by[0]} | {by[1]} |")
+        by = [percent(alarm(g[g["part"] == p]["others"]).sum(), (g["part"] == p).sum()) for p in PARTS]
+        lines.append(f"| {name.replace('_', ' ')} | {len(g)} | {by[0]} | {by[1]} | {by[2]} |")
     missed = leaks[~leaks["found"]]
     lines += [
         "",
@@ -173,13 +192,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--part", default="all", help="tune, judge or all")
+    parser.add_argument("--part", default="all", help="tune, judge, fresh or all")
     parser.add_argument("--tables", type=int, default=100, help="how many")
     parser.add_argument("--only", default="", help="names of tables")
     parser.add_argument("--kinds", default="", help="kinds of leak, and clean; all unless given")
     parser.add_argument(
         "--every", type=int, default=1, help="each table gets one in so many of the disguises"
     )
+    parser.add_argument("--turn", type=int, default=0, help="another one of them: cases not run before")
     parser.add_argument("--twins", type=int, default=1, help="and one in so many of the clean twins")
     parser.add_argument("--rows", type=int, default=4000, help="rows of a table at most")
     parser.add_argument("--out", default=str(RESULTS), help="where results are kept")
