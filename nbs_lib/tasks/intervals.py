@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['wilson', 't_quantile', 'group_codes', 'standard_error', 'mean_interval', 'rate_interval', 'rate_difference',
-           'dependence', 'resampled_counts', 'benjamini_hochberg']
+           'dependence', 'resampled_counts', 'benjamini_hochberg', 'holm']
 
 # %% ../../notebooks/tasks/00a_intervals.ipynb #622d70d8
 from statistics import NormalDist
@@ -170,4 +170,17 @@ def benjamini_hochberg(
     if len(order):
         scaled = p[order] * len(order) / np.arange(1, len(order) + 1)
         adjusted[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1)
+    return adjusted
+
+# %% ../../notebooks/tasks/00a_intervals.ipynb #fdaa1441
+def holm(
+    p: np.ndarray,  # p values; NaN is left out
+) -> np.ndarray:  # adjusted p values
+    "P values adjusted so that all that are below a level are true together (Holm 1979)"
+    p = np.asarray(p, float)
+    adjusted, known = np.full(len(p), np.nan), np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    if len(order):
+        scaled = p[order] * (len(order) - np.arange(len(order)))
+        adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1)
     return adjusted
