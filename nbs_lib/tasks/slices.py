@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MISSING', 'REST', 'Cut', 'Members', 'LEAVES', 'ENOUGH', 'RATES', 'are_years', 'cut', 'parts_of', 'cut_all',
            'try_slices', 'slice_name', 'in_slice', 'weak_slices', 'slices_figure', 'tree_slices', 'group_rates',
-           'group_errors', 'gaps', 'groups_figure']
+           'group_labels', 'group_errors', 'gaps', 'groups_figure']
 
 # %% ../../notebooks/tasks/03_slices.ipynb #2f6ea5e9
 from itertools import combinations
@@ -386,7 +386,7 @@ def group_rates(
     clusters: np.ndarray | None = None,  # rows that hang together
 ) -> pd.DataFrame:  # group, measure, value, low, high, rows, enough
     "Selection, error and accuracy rates of each group, with intervals"
-    labels = _group_labels(group)
+    labels = group_labels(group)
     measures = {"accuracy": (np.ones(len(truth), bool), truth)} if flagged is None else _rates(truth, flagged)
     rows = []
     for label in labels.value_counts().index:
@@ -398,7 +398,9 @@ def group_rates(
     return pd.DataFrame(rows, columns=["group", "measure", "value", "low", "high", "rows", "enough"])
 
 # %% ../../notebooks/tasks/03_slices.ipynb #d1d17b63
-def _group_labels(group: pd.Series) -> pd.Series:
+def group_labels(
+    group: pd.Series,  # the sensitive attribute
+) -> pd.Series:  # text
     "The groups of a sensitive attribute; numbers as ranges"
     parts = parts_of(group)
     if parts is None:
@@ -414,7 +416,7 @@ def group_errors(
     clusters: np.ndarray | None = None,  # rows that hang together
 ) -> pd.DataFrame:  # as `group_rates`
     "Mean absolute error and mean error of each group, with intervals"
-    labels, rows = _group_labels(group), []
+    labels, rows = group_labels(group), []
     for label in labels.value_counts().index:
         mine = (labels == label).to_numpy()
         pick = None if clusters is None else clusters[mine]
