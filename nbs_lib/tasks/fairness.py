@@ -133,9 +133,13 @@ def partly_small(
 # %% ../../notebooks/tasks/05_fairness.ipynb #5d9c0b92
 def group_gaps(
     table: pd.DataFrame,  # from `rates_by_group` or `values_by_group`
+    measures: int = 1,  # that are looked at together
 ) -> pd.DataFrame:  # attribute, measure, gap, low, high, highest, lowest, groups
     "The largest gap of each measure between groups that are large enough, by attribute"
-    found = [gaps(part).assign(attribute=name) for name, part in table.groupby("attribute", sort=False)]
+    tests = measures * table["attribute"].nunique()
+    found = [
+        gaps(part, tests).assign(attribute=name) for name, part in table.groupby("attribute", sort=False)
+    ]
     return pd.concat(found, ignore_index=True) if found else gaps(table).assign(attribute=[])
 
 # %% ../../notebooks/tasks/05_fairness.ipynb #17bdf5c2
@@ -161,13 +165,14 @@ FOUR_FIFTHS = 0.8
 def four_fifths(
     table: pd.DataFrame,  # from `rates_by_group`
 ) -> pd.DataFrame:  # attribute, ratio, low, high, lowest, highest, groups, answer (kept, broken or open)
-    "The ratio of the lowest and the highest selection rate, by attribute, with an interval for the choice of groups"
+    "The lowest selection rate by the highest, by attribute, with an interval for the choice of groups and attributes"
     rows, usable = [], table[(table["measure"] == "selection rate") & table["enough"]]
+    tests = usable["attribute"].nunique()
     for name, part in usable.groupby("attribute", sort=False):
         top, bottom = part.loc[part["value"].idxmax()], part.loc[part["value"].idxmin()]
         if len(part) < 2 or not top["value"] > 0:
             continue
-        k = len(part) * (len(part) - 1) // 2
+        k = tests * len(part) * (len(part) - 1) // 2
         ratio, low, high = rate_ratio(*(_widened(r, k) for r in (bottom, top)))
         answer = "broken" if high < FOUR_FIFTHS else "kept" if low >= FOUR_FIFTHS else "open"
         rows.append((name, ratio, low, high, bottom["group"], top["group"], len(part), answer))
@@ -230,28 +235,27 @@ def flagged_by_group(
     return said
 
 # %% ../../notebooks/tasks/05_fairness.ipynb #a5da0fdf
+def _gap(group: pd.Series, counts: np.ndarray, hit: np.ndarray) -> float:
+    "The largest difference of a rate between groups that are large enough"
+    found = pd.Series(hit[counts], dtype=float).groupby(group.to_numpy()[counts]).agg(["mean", "size"])
+    large = found.loc[found["size"] >= ENOUGH, "mean"]
+    return float(large.max() - large.min()) if len(large) > 1 else np.nan
+
+
 def alternatives(
     attribute: pd.Series,  # the group of each row
     truth: np.ndarray,  # True where a row is a case
     decisions: dict[str, np.ndarray],  # by name: True where flagged; the model's own first
     cost: Callable[[np.ndarray], float],  # decisions -> cost of 1,000 rows
-    clusters: np.ndarray | None = None,  # rows that hang together
 ) -> (
     pd.DataFrame
 ):  # decision, selection, true positive and false positive gap, flagged, accuracy, cost for 1,000 rows
     "Gaps and costs of several ways to decide"
     rows = []
     for name, said in decisions.items():
-        table = rates_by_group({"": attribute}, truth, said, clusters)
-        found = group_gaps(table).set_index("measure")["gap"]
+        counted = list(_counted(truth, said).values())[:3]
         rows.append(
-            (
-                name,
-                *(found.get(m, np.nan) for m in list(MEASURES)[:3]),
-                said.mean(),
-                (said == truth).mean(),
-                cost(said),
-            )
+            (name, *(_gap(attribute, *c) for c in counted), said.mean(), (said == truth).mean(), cost(said))
         )
     return pd.DataFrame(rows, columns=["decision", "selection gap", "true positive gap", "false positive gap", "flagged", "accuracy", "cost for 1,000 rows"])  # fmt: skip
 
@@ -266,12 +270,12 @@ def alternatives_sentence(
         return ""
     best = rest.loc[rest["true positive gap"].idxmin()]
     if best["true positive gap"] >= own["true positive gap"]:
-        return f"No {best['decision'].split(' that ')[0].removesuffix('s')} by group would make the gap in finding cases smaller."
+        return "Thresholds by group would not make the gap in finding cases smaller."
     cost, now = best["cost for 1,000 rows"], own["cost for 1,000 rows"]
     more = f"{percent(abs(cost / now - 1))} {'more' if cost > now else 'less'}" if now > 0 else fmt(cost)
     points = lambda v: fmt(100 * v, 1)
     return (
-        f"Different {best['decision']} would change the gap in finding cases from {points(own['true positive gap'])} to "
+        f"A threshold for each group, chosen to {best['decision'].removeprefix('thresholds that ')}, would change the gap in finding cases from {points(own['true positive gap'])} to "
         f"{points(best['true positive gap'])} points and the accuracy from {percent(own['accuracy'], 1)} to {percent(best['accuracy'], 1)}; "
         f"the mistakes would cost {more}."
     )

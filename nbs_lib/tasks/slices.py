@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MISSING', 'REST', 'Cut', 'Members', 'LEAVES', 'ENOUGH', 'RATES', 'are_years', 'cut', 'parts_of', 'cut_all',
-           'try_slices', 'slice_name', 'in_slice', 'weak_slices', 'slices_figure', 'tree_slices', 'group_rates',
-           'group_labels', 'group_errors', 'gaps', 'groups_figure']
+           'try_slices', 'usual_variance', 'slice_name', 'in_slice', 'weak_slices', 'slices_figure', 'tree_slices',
+           'group_rates', 'group_labels', 'group_errors', 'gaps', 'groups_figure']
 
 # %% ../../notebooks/tasks/03_slices.ipynb #2f6ea5e9
 from itertools import combinations
@@ -115,7 +115,9 @@ def parts_of(
     return None if found is None else pd.Series(np.array(found[1], object)[found[0]], values.index)
 
 # %% ../../notebooks/tasks/03_slices.ipynb #c12ecd2c
-def _cells(loss: np.ndarray, cell: np.ndarray, group: np.ndarray | None) -> pd.DataFrame:
+def _cells(
+    loss: np.ndarray, cell: np.ndarray, group: np.ndarray | None, least: np.ndarray | None = None
+) -> pd.DataFrame:
     "Each cell against all other rows: rows, mean, difference, standard error, degrees of freedom"
     k, n = int(cell.max()) + 1, len(loss)
     rows = np.bincount(cell, minlength=k).astype(float)
@@ -129,6 +131,9 @@ def _cells(loss: np.ndarray, cell: np.ndarray, group: np.ndarray | None) -> pd.D
             df = rows - 1
         else:
             variance, df = _clustered(loss, cell, group, rows, inside, outside)
+        if least is not None:
+            own = np.bincount(cell, weights=least, minlength=k)
+            variance = np.maximum(variance, own / rows**2 + (least.sum() - own) / (n - rows) ** 2)
     return pd.DataFrame({"rows": rows.astype(int), "value": inside, "rest": outside, "difference": inside - outside,
                          "error": np.sqrt(np.maximum(variance, 0)), "df": df})  # fmt: skip
 
@@ -179,6 +184,7 @@ def try_slices(
     pairs: bool = True,  # two columns at a time, too
     min_rows: int | None = None,  # the smallest slice; 1 % of the rows and at least 30 unless given
     two_sided: bool = False,  # better is worth reporting, too
+    variance: np.ndarray | None = None,  # one for each row: of its loss, where the predictions are right
 ) -> pd.DataFrame:  # every slice tried: members, rows, value, rest, difference, low, high, p, p_adjusted
     "Compare every slice with all other rows"
     loss, n = np.asarray(loss, float), len(loss)
@@ -189,7 +195,7 @@ def try_slices(
         sizes = [len(cuts[c][1]) for c in names]
         cell = cuts[names[0]][0] if len(names) == 1 else cuts[names[0]][0] * sizes[1] + cuts[names[1]][0]
         used = np.bincount(cell, minlength=int(np.prod(sizes))) > 0
-        table = _cells(loss, (np.cumsum(used) - 1)[cell], group)
+        table = _cells(loss, (np.cumsum(used) - 1)[cell], group, variance)
         where = np.unravel_index(np.flatnonzero(used), sizes)
         parts = zip(*([cuts[c][1][i] for i in at] for c, at in zip(names, where, strict=True)), strict=True)
         table["members"] = [tuple(zip(names, p, strict=True)) for p in parts]
@@ -218,6 +224,19 @@ def _tested(table: pd.DataFrame, two_sided: bool) -> pd.DataFrame:
         low=table["difference"] - half, high=table["difference"] + half, p=p, p_adjusted=holm(p)
     )
     return table[columns]
+
+# %% ../../notebooks/tasks/03_slices.ipynb #6c68fd7f
+def usual_variance(
+    error: np.ndarray,  # truth less prediction
+    predicted: np.ndarray,  # the prediction of each row
+    bins: int = 10,  # of equally many rows
+) -> np.ndarray:  # one for each row
+    "The variance of the errors of rows with a like prediction"
+    edges = np.unique(np.quantile(predicted, np.linspace(0, 1, bins + 1)[1:-1])) if len(predicted) else []
+    at = np.searchsorted(edges, predicted, side="right")
+    rows = np.maximum(np.bincount(at), 1)
+    mean = np.bincount(at, weights=error) / rows
+    return np.maximum(np.bincount(at, weights=error**2) / rows - mean**2, 0)[at]
 
 # %% ../../notebooks/tasks/03_slices.ipynb #75336a26
 Members = tuple[tuple[str, str], ...]  # column and part, one or two
@@ -429,6 +448,7 @@ def group_errors(
 # %% ../../notebooks/tasks/03_slices.ipynb #d8cb67f6
 def gaps(
     table: pd.DataFrame,  # from `group_rates` or `group_errors`
+    tests: int = 1,  # gaps that are looked at together
 ) -> pd.DataFrame:  # measure, gap, low, high, highest, lowest, groups: one line a measure
     "The largest difference between groups that are large enough, with an interval for the choice of groups"
     rows = []
@@ -436,7 +456,7 @@ def gaps(
         if len(part) < 2:
             continue
         k = len(part) * (len(part) - 1) // 2
-        widen = t_quantile(1 - 0.05 / k, 1e6) / t_quantile(0.95, 1e6)
+        widen = t_quantile(1 - 0.05 / (k * tests), 1e6) / t_quantile(0.95, 1e6)
         top, bottom = part.loc[part["value"].idxmax()], part.loc[part["value"].idxmin()]
         ends = [
             tuple(r["value"] + widen * (r[e] - r["value"]) for e in ("low", "high")) for r in (top, bottom)
