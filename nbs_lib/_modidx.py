@@ -301,6 +301,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'nbs_lib/core/record.py'),
                                      'nbs_lib.core.record.Stage.holdout_openings': ( 'core/record.html#stage.holdout_openings',
                                                                                      'nbs_lib/core/record.py'),
+                                     'nbs_lib.core.record.Stage.judged': ('core/record.html#stage.judged', 'nbs_lib/core/record.py'),
                                      'nbs_lib.core.record.Stage.metric': ('core/record.html#stage.metric', 'nbs_lib/core/record.py'),
                                      'nbs_lib.core.record.Stage.metric_of': ('core/record.html#stage.metric_of', 'nbs_lib/core/record.py'),
                                      'nbs_lib.core.record.Stage.note': ('core/record.html#stage.note', 'nbs_lib/core/record.py'),

@@ -301,8 +301,11 @@ def compressed(
     label = (y.astype(str) == positive).to_numpy()
     said = (predictions["prediction"].astype(str) == positive).to_numpy()
     used, first, cell = np.unique(at * 4 + label * 2 + said, return_index=True, return_inverse=True)
-    few = predictions.iloc[first].copy()
-    few[f"p_{positive}"] = np.bincount(cell, weights=p) / np.bincount(cell)
+    few, least = predictions.iloc[first].copy(), np.full(len(used), np.inf)
+    np.minimum.at(least, cell, p)
+    mixed = np.bincount(cell, weights=p > least[cell]) > 0
+    # equal scores stay equal to the last bit: a mean of equal numbers need not be that number, and ties would be broken
+    few[f"p_{positive}"] = np.where(mixed, np.bincount(cell, weights=p) / np.bincount(cell), least)
     return y.iloc[first], few, cell
 
 # %% ../notebooks/04_evaluation.ipynb #aee19b2e
@@ -441,20 +444,19 @@ def show_looks(
     stage: Stage,  # knows the ledger
     j: Judged,  # the holdout
     found: dict,  # from `compare`, the headline's part
-) -> str:  # empty for a first look
+) -> None:
     "What is left of the answer when earlier models were judged on these rows"
     looks, name, sign = stage.holdout_models, j.metric.name, j.metric.sign
     wide, diff = for_looks(found["model"], looks, j.metric.bounds), for_looks(found["difference"], looks)
     stage.metric("models_judged", looks, history=True)
     if looks < 2:
-        return ""
+        return
     stage.metric(f"{name}_for_looks", *wide, unit=j.metric.unit, looks=looks, history=True)
     text = looks_sentence(
         looks, j.metric.label, fmt_interval(*wide, j.metric.unit),
         standing(found["difference"], sign), standing(diff, sign),
     )  # fmt: skip
     stage.finding(text)
-    return text
 
 # %% ../notebooks/04_evaluation.ipynb #dc09a3b6
 def delong_of(
@@ -1284,7 +1286,7 @@ def gap_sentence(
     worst = (bad if len(bad) else mine).nlargest(1, "gap").iloc[0]
     size = fmt_interval(*worst[["gap", "low", "high"]], j.unit if not j.model.classes else "")
     certain = "beyond chance" if worst["low"] > 0 else "within chance"
-    return f"{short(name, 40)}: {worst['measure']} differs by {size} between {short(worst['highest'])} and {short(worst['lowest'])}, {certain}."
+    return f"{first_up(short(name, 40))}: {worst['measure']} differs by {size} between {short(worst['highest'])} and {short(worst['lowest'])}, {certain}."
 
 # %% ../notebooks/04_evaluation.ipynb #64ebef23
 def show_groups(
@@ -1300,8 +1302,8 @@ def show_groups(
     texts = {
         name: gap_sentence(j, name, *(g[g["attribute"] == name] for g in (mine, bad))) for name in attributes
     }
-    for text in texts.values():
-        stage.finding(text)
+    for name, text in texts.items():
+        (stage.finding if name in columns or name in set(bad["attribute"]) else stage.note)(text)
     stage.figure(
         fairness_figure(table, overall, j.unit), figure_title(j, mine, bad),
         f"95 % intervals; line: everybody. Rows of the group in brackets; hollow: fewer than {ENOUGH} rows that count, not compared.",
@@ -1322,7 +1324,10 @@ def figure_title(
     if not len(mine):
         return "Groups of people are too small to be compared"
     if not len(bad):
-        return "No gap between groups is both large and certain"
+        limit = (
+            f"{fmt(100 * GAP)} points" if j.model.classes else f"{percent(GAP_SHARE)} of the overall error"
+        )
+        return f"No gap between groups is surely there and {limit} or more"
     worst = bad.nlargest(1, "gap").iloc[0]
     size = f"{fmt(100 * worst['gap'], 0)} points" if j.model.classes else rounded(worst["gap"], j.unit)
     return f"{first_up(worst['measure'])}: {size} between {short(worst['highest'], 30)} and {short(worst['lowest'], 30)}"
@@ -1364,7 +1369,7 @@ def show_selection(
         name = row["attribute"].replace(" ", "_")
         stage.metric(f"selection_ratio_{name}", row["ratio"], row["low"], row["high"])
         if row["attribute"] in columns:
-            texts.append(f"{short(row['attribute'], 40)}: {selection_sentence(row)}")
+            texts.append(f"{first_up(short(row['attribute'], 40))}: {selection_sentence(row)}")
             stage.finding(texts[-1])
     real = values_by_group(
         {c: attributes[c] for c in columns if c in attributes}, {"share": j.truth}, j.groups
@@ -1408,7 +1413,7 @@ def show_remedies(
         decided[name] = (predictions["prediction"].astype(str) == j.positive).to_numpy()
     table = alternatives(group, j.truth, decided, paid_for)
     if text := alternatives_sentence(table):
-        stage.finding(f"{short(column, 40)}: {first_up(text)}")
+        stage.note(f"{first_up(short(column, 40))}: {text}")
     shown = dict.fromkeys(
         ["selection gap", "true positive gap", "false positive gap", "flagged", "accuracy"], "percent"
     )

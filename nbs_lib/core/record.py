@@ -349,16 +349,10 @@ def openings(
     "All openings of one holdout so far"
     file = ledger_file(study)
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return [e for e in map(json.loads, filter(str.strip, lines)) if e["fingerprint"] == fingerprint]
+    entries = map(json.loads, filter(str.strip, lines))
+    return [e for e in entries if e["fingerprint"] == fingerprint and "said" not in e]
 
-# %% ../../notebooks/core/04_record.ipynb #acd35eea
-def models_judged(
-    past: list[dict],  # from `openings`
-) -> int:  # at least 1 where there was an opening
-    "How many different models the openings of a holdout were about"
-    return len({e.get("model") or (e.get("run"), e.get("config")) for e in past})
-
-# %% ../../notebooks/core/04_record.ipynb #9bb882ef
+# %% ../../notebooks/core/04_record.ipynb #c6155645
 @patch
 def _open_holdout(self: Stage) -> pd.DataFrame:
     if self.name != "evaluation":
@@ -373,14 +367,13 @@ def _open_holdout(self: Stage) -> pd.DataFrame:
         "fingerprint": sealed["fingerprint"],
         "rows": sealed["rows"],
         "config": self.record["config_fingerprint"],
-        "model": self.record["inputs"].get("model", {}).get("sha256"),
     }
     file = ledger_file(self.study.name)
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a", encoding="utf-8") as f:
         f.write(json.dumps(entry) + "\n")
     past = openings(self.study.name, sealed["fingerprint"])
-    self.record["holdout"] = {**sealed, "openings": len(past), "models": models_judged(past)}
+    self.record["holdout"] = {**sealed, "openings": len(past), "opened": entry["when"]}
     return self._note_input("holdout", "exploration", record["artifacts"]["holdout"])
 
 
@@ -388,6 +381,36 @@ def _open_holdout(self: Stage) -> pd.DataFrame:
 def holdout_openings(self: Stage) -> int:  # this one included
     "How many times the study's holdout has been opened so far"
     return self.record.get("holdout", {}).get("openings", 0)
+
+# %% ../../notebooks/core/04_record.ipynb #acd35eea
+@patch
+def judged(
+    self: Stage,
+    predictions: pd.DataFrame,  # of the holdout, by the model that is judged
+) -> int:  # how many different models have been judged on these rows, this one included
+    "Write into the ledger which model was judged on the holdout"
+    sealed = self.record["holdout"]
+    said = hashlib.sha256(
+        pd.util.hash_pandas_object(predictions, index=True).to_numpy().tobytes()
+    ).hexdigest()
+    entry = {"when": sealed["opened"], "run": self.run, "fingerprint": sealed["fingerprint"], "said": said}
+    with ledger_file(self.study.name).open("a", encoding="utf-8") as f:
+        f.write(json.dumps(entry) + "\n")
+    sealed["models"] = models_judged(self.study.name, sealed["fingerprint"])
+    return sealed["models"]
+
+
+def models_judged(
+    study: str,  # its name
+    fingerprint: str,  # of the sealed rows
+) -> int:
+    "How many different models have been judged on a holdout"
+    file = ledger_file(study)
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    entries = [e for e in map(json.loads, filter(str.strip, lines)) if e["fingerprint"] == fingerprint]
+    known = {(e["when"], e["run"]): e["said"] for e in entries if "said" in e}
+    opened = [(e["when"], e["run"]) for e in entries if "said" not in e]
+    return len({known.get(one, one) for one in opened})
 
 
 @patch(as_prop=True)

@@ -52,7 +52,10 @@ def _counted(truth: np.ndarray, flagged: np.ndarray) -> dict[str, tuple[np.ndarr
 
 
 def _fairlearns(truth: np.ndarray, flagged: np.ndarray, group: pd.Series) -> pd.DataFrame:
-    "Group × measure, by Fairlearn"
+    "Group × measure, by Fairlearn; it cannot take a single row"
+    if len(truth) < 2:
+        hit = {m: float(h[c].mean()) if c.any() else np.nan for m, (c, h) in _counted(truth, flagged).items()}
+        return pd.DataFrame(hit, index=group.to_numpy())
     from fairlearn.metrics import MetricFrame, false_positive_rate, selection_rate, true_positive_rate
     from sklearn.metrics import accuracy_score, precision_score
 
@@ -208,7 +211,7 @@ def thresholds_for(
 ) -> dict[str, float]:  # by group; those that are too small keep the common one
     "A threshold for each group, so that all have the overall rate"
     counts = truth if aim == "find equally many of the cases" else np.ones(len(truth), bool)
-    share, found = float((score[counts] >= threshold).mean()), {}
+    share, found = float((score[counts] >= threshold).mean()) if counts.any() else 0.0, {}
     for label in np.unique(group):
         pick = counts & (group == label)
         found[label] = _quantile_threshold(score[pick], share) if pick.sum() >= ENOUGH else threshold
