@@ -112,7 +112,10 @@ def show_all(judged, stage):
     ev.show_slices(stage, judged, cuts)
     if task != "multiclass":
         ev.show_leanings(stage, judged, cuts)
-    ev.show_groups(stage, judged, "town")
+    ev.show_groups(stage, judged, ["town"])
+    if task == "binary":
+        ev.show_selection(stage, judged, ["town"])
+        ev.show_remedies(stage, judged, "town", {"the baseline": judged.before})
     ev.check_answer(stage, judged, found[judged.metric.name])
     ev.tell_headline(stage, judged, found[judged.metric.name], judged.model)
     return found[judged.metric.name]
@@ -380,3 +383,19 @@ def test_legends_cover_no_line(monkeypatch):
     drawn.append(ev.periods_figure(ev.by_period(judged, periods), judged.metric))
     axes = [ax for fig in drawn for ax in fig.axes]
     assert len(axes) == 3 and not any(covered(ax) for ax in axes)
+
+
+def test_many_rows_with_few_scores_keep_their_ties():
+    "A baseline gives thousands of rows the same score: the interval has to hold the estimate"
+    rng, (judged, _) = np.random.default_rng(12), make_judged("binary", 12)
+    level = rng.integers(0, 6, 12_000)
+    truth = rng.random(12_000) < 0.1 + 0.1 * level
+    score = np.array([0.1, 0.23, 0.29, 0.37, 0.51, 0.63])[level]
+    judged.y = pd.Series(np.where(truth, "yes", "no"))
+    judged.predictions = judged.before = pd.DataFrame(
+        {"prediction": np.where(score > 0.5, "yes", "no"), "p_no": 1 - score, "p_yes": score}
+    )
+    judged.frame = pd.DataFrame(index=judged.y.index)
+    for name, found in ev.compare(judged, 200).items():
+        value, low, high = found["baseline"]
+        assert low < value < high, name

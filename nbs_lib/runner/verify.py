@@ -314,10 +314,12 @@ TIMES = ("latency", "seconds")  # what a number that is measured with a watch is
 def numbers_of(
     manifest: dict,  # of a version
 ) -> dict[tuple[str, str], float | None]:  # by stage and metric
-    "The numbers that a version reports, without those that were measured with a watch"
+    "The numbers that a version reports, without those measured with a watch and those that depend on other versions"
     found = {}
     for stage, entry in manifest["stages"].items():
         for metric, value in entry["metrics"].items():
+            if value.get("history"):  # of earlier looks at the holdout, or of another version
+                continue
             if value.get("unit") not in ("s", "ms") and not metric.startswith(TIMES):
                 found[stage, metric] = value["value"]
                 found |= {

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Weighted', 'TINY', 'WORK', 'classes_of', 'default_positive', 'positive_class', 'Metric', 'get_metric', 'metrics_for',
-           'resamples', 'bootstrap_interval', 'paired_difference']
+           'resamples', 'bootstrap_interval', 'within', 'paired_difference']
 
 # %% ../../notebooks/tasks/00_metrics.ipynb #ea432eff
 from collections.abc import Callable, Iterator
@@ -17,6 +17,7 @@ from fastcore.basics import patch
 from ..core.costs import paid
 from ..core.scorers import Scorer, find_scorer, weighted_scorer
 from ..core.study import METRIC_ALIASES, METRIC_NAMES, Study, known_metric
+from .intervals import bootstrap_ends, effective_units, left_out, wilson
 
 # %% ../../notebooks/tasks/00_metrics.ipynb #46136c11
 Weighted = Callable[[np.ndarray], float]  # weights of the rows (counts of a resample) -> the metric
@@ -241,6 +242,16 @@ def _prepare_regression(name: str, y: pd.Series, predictions: pd.DataFrame, posi
 
 # %% ../../notebooks/tasks/00_metrics.ipynb #19ccb0ec
 _PREPARE = {"binary": _prepare_binary, "multiclass": _prepare_multiclass, "regression": _prepare_regression}
+_SHARES = {
+    "roc_auc",
+    "average_precision",
+    "brier",
+    "accuracy",
+    "balanced_accuracy",
+    "f1",
+    "f1_macro",
+    "roc_auc_ovr",
+}
 _BY_DECISION = {"balanced_accuracy", "f1", "mcc", "f1_macro"}
 _ONE_SIDED = {"precision", "recall", "positive_likelihood_ratio", "neg_negative_likelihood_ratio"}
 
@@ -285,6 +296,14 @@ class Metric:
         if self.scorer is None:
             return self.name in _BY_DECISION
         return self.task != "regression" and not self.scorer.proba and self.name not in _ONE_SIDED
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        "The lowest and the highest value that there can be"
+        if self.scorer is not None:
+            return -np.inf, np.inf
+        highest = 1.0 if self.name in _SHARES or self.name in ("mcc", "r2") else np.inf
+        return {"mcc": -1.0, "r2": -np.inf}.get(self.name, 0.0), highest
 
     @property
     def sign(self) -> int:
@@ -401,15 +420,6 @@ def _draws(rows: int, n: int, seed: int, groups: np.ndarray | None) -> Iterator[
         yield count if unit is None else count[unit]
 
 # %% ../../notebooks/tasks/00_metrics.ipynb #3259f8cb
-def _interval(values: list[float]) -> tuple[float, float]:
-    "The middle 95 %; NaN where the metric was defined in fewer than half of the resamples"
-    known = np.asarray(values)[~np.isnan(values)]
-    if len(known) < max(len(values) / 2, 1):
-        return np.nan, np.nan
-    low, high = np.quantile(known, [0.025, 0.975])
-    return float(low), float(high)
-
-# %% ../../notebooks/tasks/00_metrics.ipynb #d3bf8522
 def _heavy(metric: Metric, predictions: pd.DataFrame) -> int:
     "How many passes over the rows a metric takes, roughly"
     return 20 if metric.scorer else len(classes_of(predictions)) if metric.name == "roc_auc_ovr" else 1
@@ -424,12 +434,34 @@ def bootstrap_interval(
     groups: np.ndarray | None = None,  # the rows' groups, drawn whole
     positive: str | None = None,  # binary: the class asked about
 ) -> tuple[float, float, float]:  # value, lower and upper end of the 95 % interval
-    "A metric with its percentile-bootstrap interval (Efron & Tibshirani 1993, ch. 13)"
+    "A metric with its bootstrap interval (Efron & Tibshirani 1993; Hesterberg 2015)"
     if not len(y):
         return np.nan, np.nan, np.nan
     value = metric.prepare(y, predictions, positive)
     n = resamples(len(y), n, _heavy(metric, predictions))
-    return value(np.ones(len(y))), *_interval([value(w) for w in _draws(len(y), n, seed, groups)])
+    whole, low, high = _with_ends(value, len(y), n, seed, groups)
+    return whole, *within(metric, whole, (low, high), effective_units(groups, len(y)))
+
+
+def _with_ends(
+    value: Weighted, rows: int, n: int, seed: int, groups: np.ndarray | None
+) -> tuple[float, float, float]:
+    "A number with the ends of its bootstrap interval"
+    drawn, whole = [value(w) for w in _draws(rows, n, seed, groups)], value(np.ones(rows))
+    return whole, *bootstrap_ends(drawn, whole, effective_units(groups, rows), left_out(value, groups, rows))
+
+# %% ../../notebooks/tasks/00_metrics.ipynb #d3bf8522
+def within(
+    metric: Metric,  # knows its scale
+    value: float,  # the estimate
+    ends: tuple[float, float],  # of its interval
+    units: float,  # rows, or groups
+) -> tuple[float, float]:  # ends
+    "An interval within the scale of its metric, and never a point at its best or worst end"
+    low, high = metric.bounds
+    if value in (low, high) and ends[0] == ends[1] == value and metric.name in _SHARES:
+        return tuple(map(float, wilson(value * units, units)))
+    return max(ends[0], low), min(ends[1], high)
 
 # %% ../../notebooks/tasks/00_metrics.ipynb #9a03963f
 def paired_difference(
@@ -447,5 +479,4 @@ def paired_difference(
         return np.nan, np.nan, np.nan
     a, b = metric.prepare(y, pred_a, positive), metric.prepare(y, pred_b, positive)
     n = resamples(len(y), n, 2 * _heavy(metric, pred_a))
-    one = np.ones(len(y))
-    return a(one) - b(one), *_interval([a(w) - b(w) for w in _draws(len(y), n, seed, groups)])
+    return _with_ends(lambda w: a(w) - b(w), len(y), n, seed, groups)
