@@ -172,7 +172,7 @@ def group_name(
 
 # %% ../../notebooks/models/03b_reliance.ipynb #80bcf6a8
 MOST = 30  # features taken one by one; the others are shuffled together
-REPEATS = 3  # shuffles of each group
+REPEATS = 5  # shuffles of each group
 
 
 def _shuffled(X: pd.DataFrame, names: list[str], order: np.ndarray) -> pd.DataFrame:
