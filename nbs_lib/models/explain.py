@@ -158,6 +158,80 @@ def _seen(model: object, encoded: np.ndarray) -> np.ndarray:
     kept = getattr(model, "kept", None)
     return encoded if kept is None else encoded[:, kept]
 
+# %% ../../notebooks/models/03_explain.ipynb #fc1ec570
+def _ways(nodes: np.ndarray) -> list[tuple[float, list[tuple[int, int, bool, float]]]]:
+    "Each leaf's value and the way to it: node, feature, whether to the left, share of the rows"
+    found, left_to_do = [], [(0, [])]
+    while left_to_do:
+        at, way = left_to_do.pop()
+        node = nodes[at]
+        if node["is_leaf"]:
+            found.append((float(node["value"]), way))
+            continue
+        for side, left in ((int(node["left"]), True), (int(node["right"]), False)):
+            share = float(nodes[side]["count"]) / max(float(node["count"]), 1.0)
+            left_to_do.append((side, [*way, (at, int(node["feature_idx"]), left, share)]))
+    return found
+
+
+def _leaves(nodes: np.ndarray, X: np.ndarray) -> list[tuple[float, list[int], np.ndarray, np.ndarray]]:
+    "Each leaf's value, the features on the way, whether rows satisfy them (features × rows), and the shares"
+    x = X[:, nodes["feature_idx"]]
+    goes_left = np.where(np.isnan(x), nodes["missing_go_to_left"].astype(bool), x <= nodes["num_threshold"])
+    out = []
+    for value, way in _ways(nodes):
+        if not way:
+            out.append((value, [], np.ones((0, len(X))), np.ones(0)))
+            continue
+        satisfied, shares = {}, {}
+        for node, feature, left, share in way:
+            ok = goes_left[:, node] == left
+            satisfied[feature] = satisfied[feature] & ok if feature in satisfied else ok
+            shares[feature] = shares.get(feature, 1.0) * share
+        out.append(
+            (
+                value,
+                list(satisfied),
+                np.array(list(satisfied.values()), float),
+                np.array(list(shares.values())),
+            )
+        )
+    return out
+
+
+def _tree_shap(nodes: np.ndarray, X: np.ndarray) -> tuple[np.ndarray, float]:
+    "Contributions (rows × columns) and base of one tree"
+    values, base, leaves = np.zeros(X.shape).T.copy(), 0.0, _leaves(nodes, X)
+    deepest = max(len(features) for _, features, _, _ in leaves)
+    base = sum(value * shares.prod() for value, _, _, shares in leaves)
+    if not deepest:
+        return values.T, base
+    o, z = np.ones((len(leaves), deepest, len(X))), np.ones((len(leaves), deepest, 1))
+    for i, (_, features, ok, shares) in enumerate(leaves):
+        o[i, : len(features)], z[i, : len(features), 0] = ok, shares
+    total, (at, weights) = 0.0, np.polynomial.legendre.leggauss(deepest // 2 + 1)
+    for t, w in zip((at + 1) / 2, weights / 2, strict=True):
+        factor = o * t + z * (1 - t)
+        total = total + w * factor.prod(axis=1, keepdims=True) / factor
+    total = total * (o - z) * np.array([value for value, *_ in leaves])[:, None, None]
+    for i, (_, features, _, _) in enumerate(leaves):
+        values[features] += total[i, : len(features)]
+    return values.T, base
+
+
+def _histogram(estimator: object, encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    "Contributions and base of scikit-learn's histogram boosting; None where it splits by categories"
+    columns = len(estimator._predictors[0])
+    values, base = np.zeros((*encoded.shape, columns)), np.ravel(estimator._baseline_prediction).astype(float)
+    for trees in estimator._predictors:
+        for k, tree in enumerate(trees):
+            if tree.nodes["is_categorical"].any():
+                return None
+            more, start = _tree_shap(tree.nodes, encoded)
+            values[:, :, k] += more
+            base[k] += start
+    return values, base
+
 # %% ../../notebooks/models/03_explain.ipynb #dd9e0bbc
 def _by_feature(values: np.ndarray, owner: np.ndarray, n: int) -> np.ndarray:
     "Encoded columns' contributions added up to their features'"
@@ -234,6 +308,9 @@ def _exact(model: object, X: pd.DataFrame, background: pd.DataFrame) -> tuple | 
         return *contributed(estimator, encode(X)), scale, f"TreeSHAP, computed by {LABELS[estimator.library]}"
     if hasattr(estimator, "booster_"):
         return *_lightgbm(estimator, encode(X)), scale, "TreeSHAP, computed by LightGBM"
+    if type(estimator).__name__.startswith("HistGradientBoosting") and hasattr(estimator, "_predictors"):
+        found = _histogram(estimator, encode(X))
+        return found and (*found, scale, "TreeSHAP, leaf by leaf")
     if hasattr(estimator, "coef_") and hasattr(estimator, "intercept_"):
         return (
             *_linear(estimator, encode(X), encode(background)),
