@@ -133,7 +133,7 @@ def _ranks(X: pd.DataFrame) -> np.ndarray:
             x = x.map(x.value_counts(sort=False)).astype(float)
         r = x.astype(float).rank().to_numpy(float)
         out.append(np.where(np.isnan(r), np.nanmean(r) if np.isfinite(r).any() else 0.0, r))
-    return np.array(out).T.reshape(len(X), -1)
+    return np.array(out).reshape(X.shape[1], len(X)).T
 
 
 def alike(
