@@ -192,12 +192,13 @@ def agree(
     e: Explanation,  # holds the rows
     background: pd.DataFrame,  # features of training rows
     rows: list[tuple[int, int]],  # position in `e`, and which output
+    names: list[str],  # features that are varied, from `varied`
     seed: int = 0,  # of the neighbours
 ) -> tuple[Agreement, list[Local]]:  # and the local model of each row
     "How far SHAP and LIME agree"
-    names, ranks, signs, locals_ = varied(e), [], [], []
+    ranks, signs, locals_ = [], [], []
     at = [e.names.index(n) for n in names]
-    for row, output in rows:
+    for row, output in rows if names else []:
         found = local_model(model, e.features.iloc[[row]], background, names, output, seed)
         locals_.append(found)
         shap = pd.Series(e.values[row, at, output], names)
@@ -276,9 +277,11 @@ def views_figure(
             right.annotate(f"no local model fits (R² {fmt(max(local.r2, 0.0), 2)})", (0.5, 0.5), xycoords="axes fraction",
                            ha="center", va="center", fontsize=8.5, color=PALETTE["grey"])  # fmt: skip
             right.grid(visible=False)
-    unit = f" ({e.unit})" if e.unit else ""
-    axes[-1, 0].set_xlabel(f"SHAP: contribution{unit}")
-    axes[-1, 1].set_xlabel(f"LIME: weight of this value{unit}")
+    units = [e.unit, "probability" if e.unit and len(e.outputs) > 1 else e.unit]
+    for ax, unit, what in zip(
+        axes[-1], units, ("SHAP: contribution", "LIME: weight of this value"), strict=True
+    ):
+        ax.set_xlabel(what + (f" ({unit})" if unit else ""))
     return fig
 
 
