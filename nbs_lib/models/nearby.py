@@ -380,26 +380,28 @@ def turned(
         not (donors[n].iat[d] == row[n].iat[0] or (pd.isna(donors[n].iat[d]) and pd.isna(row[n].iat[0])))
         for n in groups[c]
     )
-    singles = [(d, (c,)) for d in range(len(donors)) for c in groups if differ(d, c)]
+    tries = [(d, (c,)) for d in range(len(donors)) for c in groups if differ(d, c)]
+    made = _changed(row, donors, tries, groups) if tries else row.iloc[:0]
+    said = ask(made)
+    moved = list(zip(tries, _moves(model, said, own), strict=True))
     for size in range(1, COLUMNS + 1):
-        tries = singles if size == 1 else _larger(singles, moved, size)
-        if not tries:
-            return None
-        made = _changed(row, donors, tries, groups)
-        said = ask(made)
-        if size == 1:
-            moved = _moves(model, said, own)
+        if size > 1:
+            tries = _larger(moved, size)
+            if not tries:
+                return None
+            made = _changed(row, donors, tries, groups)
+            said = ask(made)
         hits = np.flatnonzero(turns(model, said, own, least))
         if found := _nearest(made, row, said, tries, hits, space, groups, usual):
             return found
     return None
 
 
-def _larger(singles: list[tuple], moved: np.ndarray, size: int) -> list[tuple]:
+def _larger(moved: list[tuple], size: int) -> list[tuple]:
     "Pairs or triples of the columns of each donor that moved the prediction most"
     tries = []
-    for d in sorted({d for d, _ in singles}):
-        own = [(moved[i], c[0]) for i, (k, c) in enumerate(singles) if k == d]
+    for d in sorted({d for (d, _), _ in moved}):
+        own = [(by, c[0]) for (k, c), by in moved if k == d]
         best = [c for _, c in sorted(own, key=lambda pair: -pair[0])[:4]]
         tries += [(d, combination) for combination in combinations(best, size)]
     return tries

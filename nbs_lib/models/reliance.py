@@ -202,7 +202,7 @@ def group_name(
     "One label for a group"
     if len(names) == 1:
         return names[0]
-    return f"{short(names[0], 24)} and {plural(len(names) - 1, 'other')} like it"
+    return f"{short(names[0], 26)} (+ {len(names) - 1} alike)"
 
 # %% ../../notebooks/models/03b_reliance.ipynb #80bcf6a8
 MOST = 15  # groups of features that are shuffled one by one; the others are shuffled together

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..core.show import dots_with_intervals, fmt, plural, short
+from ..core.show import dots_with_intervals, fmt, short
+from .features import FeatureBuilder
 from .reliance import Probe
 
 # %% ../../notebooks/models/03d_robust.ipynb #eca33232
@@ -34,18 +35,30 @@ def raw_columns(
     return found
 
 
+def _remembered(probe: Probe, frame: pd.DataFrame, spec: dict) -> pd.Series:
+    "A feature that looks back, where the columns that it is looked up by are damaged"
+    values = probe.features[spec["name"]]
+    for c in spec["by"]:
+        strange = frame[c].notna() & ~frame[c].isin(probe.frame[c])
+        nothing = 0.0 if spec["stat"] in ("count", "sum") else np.nan
+        values = values.mask(strange, nothing).mask(frame[c].isna(), np.nan)
+    return values
+
+
 def as_served(
     probe: Probe,  # undamaged rows
     frame: pd.DataFrame,  # the same rows, damaged
-    damaged: set[str],  # columns
 ) -> pd.DataFrame:  # predictions
     "What the model says of damaged raw rows"
     model = probe.model
-    features = model.features_of(frame)
-    for spec in getattr(model.features, "plan", {"features": []})["features"]:
-        if spec["how"] == "history" and not damaged & {*spec["by"], spec["time"]}:
-            features = features.assign(**{spec["name"]: probe.features[spec["name"]]})
-    return model.predict(frame, features=features)
+    specs = getattr(model.features, "plan", {"features": []})["features"]
+    past = [s for s in specs if s["how"] == "history"]
+    if not past:
+        return model.predict(frame, features=model.features_of(frame))
+    plan = model.features.plan | {"features": [s for s in specs if s["how"] != "history"]}
+    features = FeatureBuilder(plan).fit(frame).transform(frame)
+    features = features.assign(**{s["name"]: _remembered(probe, frame, s) for s in past})
+    return model.predict(frame, features=features[[s["name"] for s in specs]])
 
 # %% ../../notebooks/models/03d_robust.ipynb #17f0eff9
 NEVER = "(never seen)"  # a category that training did not have
@@ -128,7 +141,7 @@ def damages(
             continue
         rng = np.random.default_rng([probe.seed, 17, at])
         frame = probe.frame.assign(**{c: how(probe.frame[c], share, rng) for c in hit})
-        rows.append((label, column, *probe.loss([as_served(probe, frame, set(hit))])))
+        rows.append((label, column, *probe.loss([as_served(probe, frame)])))
     found = pd.DataFrame(rows, columns=["damage", "column", "worse", "low", "high"])
     return found.sort_values("worse", ascending=False, kind="stable", ignore_index=True)
 
