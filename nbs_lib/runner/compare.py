@@ -378,9 +378,15 @@ def number_changes(
             x, y = (v if isinstance(v, dict) else {"value": v} for v in (a.get(name, {}), b.get(name, {})))
             if (stage == "evaluation" and name in leave) or by_watch(name, x or y):
                 continue
-            if x.get("value") != y.get("value"):
+            if x.get("value") != y.get("value") and not (
+                name == "model_bytes" and _near(x.get("value"), y.get("value"))
+            ):
                 found.append({"stage": stage, "name": name, "old": x.get("value"), "new": y.get("value")})
     return found
+
+
+def _near(a: float | None, b: float | None) -> bool:
+    return None not in (a, b) and abs(b - a) <= 0.01 * abs(a)
 
 # %% ../../notebooks/runner/09_compare.ipynb #943c45eb
 RATIO, LEAST, WATCH = 1.5, 5.0, 2.0

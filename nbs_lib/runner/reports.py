@@ -6,8 +6,8 @@
 __all__ = ['ASSETS', 'TEMPLATES', 'HIDDEN', 'HIDDEN_TAGS', 'page_frame', 'page_name', 'slug', 'markdown_html', 'directives',
            'visible_code', 'is_hidden', 'code_html', 'output_html', 'Section', 'read_page', 'ReportExporter',
            'stage_page', 'when', 'render_stage', 'weights', 'over_budget', 'against_baseline', 'against_goal',
-           'verdict', 'strip_html', 'metric_name', 'answer', 'mark_svg', 'trust', 'since', 'sparkline', 'todos',
-           'origin', 'render_summary', 'render_index']
+           'verdict', 'position_strip', 'strip_html', 'metric_name', 'answer', 'mark_svg', 'trust', 'since',
+           'over_versions', 'sparkline', 'todos', 'origin', 'render_template', 'render_summary', 'render_index']
 
 # %% ../../notebooks/runner/03_reports.ipynb #6206561f
 import ast
@@ -540,33 +540,44 @@ def _label(at: float, text: str, kind: str) -> str:
     return f'<span class="label {kind}{edge}" style="left:{at:.1f}%">{safe(text, 60)}</span>'
 
 # %% ../../notebooks/runner/03_reports.ipynb #37133ba1
-def strip_html(
-    headline: dict,  # of a manifest
-) -> Markup:  # empty when there is nothing to compare with
-    "The headline, its baseline and its goal on one line"
-    value, low, high = (headline.get(k) for k in ("value", "low", "high"))
-    baseline, goal = headline.get("baseline"), headline.get("goal")
-    numbers = [x for x in (value, low, high, baseline, goal) if _has(x)]
-    if not _has(value) or len(set(numbers)) < 2 or not (_has(baseline) or _has(goal)):
+def position_strip(
+    value: float,  # the estimate
+    low: float | None,  # of its interval, if there is one
+    high: float | None,
+    marks: dict[str, tuple[float, str]],  # name: where it stands, and "up" or "down" for its side of the line
+) -> Markup:  # empty when all numbers are the same
+    "A number with its interval on a line, and what it is to be compared with"
+    numbers = [x for x in (value, low, high, *(m[0] for m in marks.values())) if _has(x)]
+    if not _has(value) or len(set(numbers)) < 2:
         return Markup("")
     span = max(numbers) - min(numbers)
 
     def at(x: float) -> float:
         return 4 + 92 * (x - min(numbers)) / span
 
-    digits = _digits(headline)
-    parts = [f'<span class="dot" style="left:{at(value):.1f}%"></span>']
+    ticks = [
+        f'<span class="tick{" goal" if side == "down" else ""}" style="left:{at(x):.1f}%"></span>'
+        for x, side in reversed(marks.values())
+    ]
+    drawn = [f'<span class="dot" style="left:{at(value):.1f}%"></span>']
     if _has(low, high):
-        parts.insert(
-            0, f'<span class="range" style="left:{at(low):.1f}%;width:{at(high) - at(low):.1f}%"></span>'
-        )
-    if _has(baseline):
-        parts.insert(0, f'<span class="tick" style="left:{at(baseline):.1f}%"></span>')
-        parts.append(_label(at(baseline), f"baseline {fmt(baseline, digits)}", "up"))
-    if _has(goal):
-        parts.insert(0, f'<span class="tick goal" style="left:{at(goal):.1f}%"></span>')
-        parts.append(_label(at(goal), f"goal {fmt(goal, digits)}", "down"))
-    return Markup(f'<div class="strip" aria-hidden="true">{"".join(parts)}</div>')
+        width = f"left:{at(low):.1f}%;width:{at(high) - at(low):.1f}%"
+        drawn.insert(0, f'<span class="range" style="{width}"></span>')
+    labels = [_label(at(x), name, side) for name, (x, side) in marks.items()]
+    return Markup(f'<div class="strip" aria-hidden="true">{"".join([*ticks, *drawn, *labels])}</div>')
+
+# %% ../../notebooks/runner/03_reports.ipynb #d5d69090
+def strip_html(
+    headline: dict,  # of a manifest
+) -> Markup:  # empty when there is nothing to compare with
+    "The headline, its baseline and its goal on one line"
+    digits, marks = _digits(headline), {}
+    for name, side in (("baseline", "up"), ("goal", "down")):
+        if _has(headline.get(name)):
+            marks[f"{name} {fmt(headline[name], digits)}"] = (headline[name], side)
+    if not marks or not _has(headline.get("value")):
+        return Markup("")
+    return position_strip(headline["value"], headline.get("low"), headline.get("high"), marks)
 
 # %% ../../notebooks/runner/03_reports.ipynb #790416f8
 def metric_name(
@@ -662,48 +673,12 @@ def trust(
     return {"lead": lead, "lines": lines, "phases": _phases(checks)}
 
 # %% ../../notebooks/runner/03_reports.ipynb #0fdb6597
-def _signed(x: float, digits: int | None) -> str:
-    "A difference with its sign"
-    return ("+" if x > 0 else "") + fmt(x, digits)
+_FIRST = {
+    "heading": "Since the last version", "lead": "This is the first version",
+    "detail": "There is nothing to compare it with yet.", "lines": [], "bad": False, "link": "",
+}  # fmt: skip
 
-# %% ../../notebooks/runner/03_reports.ipynb #ea4b1eb4
-def _moved(delta: Any, headline: dict) -> tuple[str, str, bool]:
-    "Lead, detail and whether it is bad news"
-    delta = delta if isinstance(delta, dict) else {"value": delta}
-    value, low, high = (delta.get(k) for k in ("value", "low", "high"))
-    if not _has(value):
-        return "The headline cannot be compared", "", False
-    if _has(low, high):
-        digits = digits_for(low, high)
-        word = "better" if _sign(headline) * low > 0 and _sign(headline) * high > 0 else "worse"
-        word = "cannot be told apart" if low <= 0 <= high else word
-        text = f"{_signed(low, digits)} to {_signed(high, digits)} (95\u00a0%)"
-        lead = (
-            f"{word}: {_signed(value, digits)}"
-            if low > 0 or high < 0
-            else f"Cannot be told apart ({_signed(value, digits)})"
-        )
-        return lead[0].upper() + lead[1:], text, word == "worse"
-    digits = _digits(headline)
-    if value == 0 or fmt(abs(value), digits) == fmt(0.0, digits):
-        return "The headline is the same", "", False
-    name = plain(headline.get("label") or headline.get("metric") or "headline", 60)
-    return (
-        f"{name} {_signed(value, digits)}",
-        "a bare difference, without an interval",
-        _sign(headline) * value < 0,
-    )
 
-# %% ../../notebooks/runner/03_reports.ipynb #00bb38d6
-def _names(items: list, noun: str) -> str | None:
-    "`2 config keys: a, b`, with at most four names"
-    if not items:
-        return None
-    names = [plain(i["key"] if isinstance(i, dict) and "key" in i else i, 60) for i in items]
-    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return f"{plural(len(names), noun)} changed: {', '.join(names[:4])}{more}"
-
-# %% ../../notebooks/runner/03_reports.ipynb #e9947907
 def since(
     manifest: dict,  # of this version
     previous: dict | None,  # of the one before
@@ -711,40 +686,18 @@ def since(
     "The third column of the summary"
     changes = manifest.get("changes") or {}
     if not previous and not changes:
-        return {
-            "heading": "Since the last version",
-            "lead": "This is the first version",
-            "detail": "There is nothing to compare it with yet.",
-            "lines": [],
-            "bad": False,
-            "link": "",
-        }
+        return _FIRST
     before = plain((previous or {}).get("version") or changes.get("since") or "the last version", 20)
-    other_rows = changes.get("holdout") == "changed"
-    lead, detail, bad = _moved(changes.get("metric_delta"), manifest.get("headline") or {})
-    if other_rows:
-        lead, detail, bad = (
-            "The headline cannot be compared",
-            "The holdout holds other rows than before.",
-            False,
-        )
-    code = changes.get("code") or []
-    lines = [_names(changes.get("config") or [], "config key")]
-    lines.append(_names(code, "module") if isinstance(code, list) else f"code {plain(code, 60)}")
-    lines.append(_names(changes.get("packages") or [], "package"))
-    lines = [line for line in lines if line]
-    data = changes.get("data")
-    lines.append({"same": "data the same", "changed": "data changed"}.get(data, ""))
-    if data == "same" and len(lines) == 1:
-        lines = ["config, data, code and packages the same"]
-    link = f"../{before}/index.html" if re.fullmatch(r"v\d+", before) else ""
+    said = changes.get("verdict") or {"lead": "The two could not be compared", "detail": "", "bad": False}
+    version = str(manifest.get("version") or "")
+    known = changes and re.fullmatch(r"v\d+", before) and re.fullmatch(r"v\d+", version)
     return {
         "heading": f"Since {before}",
-        "lead": lead,
-        "detail": detail,
-        "lines": [x for x in lines if x],
-        "bad": bad,
-        "link": link,
+        "lead": plain(said.get("lead", ""), 100),
+        "detail": plain(said.get("detail", ""), 300),
+        "lines": [plain(line, 300) for line in changes.get("lines") or []],
+        "bad": bool(said.get("bad")),
+        "link": f"../diff/{before}-{version}.html" if known else "",
     }
 
 # %% ../../notebooks/runner/03_reports.ipynb #19ceb077
@@ -757,6 +710,63 @@ def _points(history: list[dict], metric: Any) -> list[dict]:
             points.append({**h, "version": plain(m.get("version", ""), 12)})
     return points
 
+# %% ../../notebooks/runner/03_reports.ipynb #19eb1c20
+def over_versions(
+    points: list[
+        dict
+    ],  # version, value, and low and high where there is an interval; oldest first, at least two
+    label: str,  # for those who cannot see it
+    goal: float | None = None,  # drawn as a line
+    size: tuple[float, float] = (180, 58),  # of the drawing, in its own units
+    digits: int | None = None,  # decimals of the numbers at the left; none are written unless `numbers`
+    numbers: bool = False,  # whether the ends of the scale and the last value are written
+) -> Markup:
+    "A number over versions, with intervals"
+    known = [x for p in points for x in (p["value"], p.get("low"), p.get("high")) if _has(x)]
+    known += [goal] if _has(goal) else []
+    low, high = min(known), max(known)
+    left, right, foot = (46, 44, 20) if numbers else (8, 8, 18)
+    wide, tall = size[0] - left - right, size[1] - 6 - foot
+    y = lambda v: 6 + tall * ((high - v) / (high - low) if high > low else 0.5)
+    xs = [left + wide * i / max(len(points) - 1, 1) for i in range(len(points))]
+    parts = (
+        [
+            f'<path d="M{left - 6} {y(goal):.1f}H{size[0] - right + 6:.0f}" stroke="var(--grey)" stroke-dasharray="3 2" stroke-width=".8"/>'
+        ]
+        if _has(goal)
+        else []
+    )
+    line = " ".join(f"{x:.1f},{y(p['value']):.1f}" for x, p in zip(xs, points, strict=True))
+    parts.append(f'<polyline points="{line}" fill="none" stroke="var(--rule)" stroke-width="1.2"/>')
+    for x, p in zip(xs, points, strict=True):
+        colour = "var(--accent)" if p is points[-1] else "var(--grey)"
+        if _has(p.get("low"), p.get("high")):
+            parts.append(
+                f'<path d="M{x:.1f} {y(p["low"]):.1f}V{y(p["high"]):.1f}" stroke="{colour}" stroke-width="1.4" opacity=".6"/>'
+            )
+        parts.append(f'<circle cx="{x:.1f}" cy="{y(p["value"]):.1f}" r="2.6" fill="{colour}"/>')
+    write = lambda x, at, anchor, text, ink: (
+        f'<text x="{x:.1f}" y="{at:.1f}" text-anchor="{anchor}" fill="var(--{ink})">{safe(text)}</text>'
+    )
+    parts += [write(2 if not numbers else left - 6, size[1] - 4, "start", points[0]["version"], "grey"),
+              write(size[0] - (2 if not numbers else right - 6), size[1] - 4, "end", points[-1]["version"], "grey")]  # fmt: skip
+    if numbers:
+        parts += [
+            write(left - 10, y(v) + 3, "end", fmt(v, digits), "grey") for v in dict.fromkeys((low, high))
+        ]
+        parts.append(
+            write(
+                size[0] - right + 8,
+                y(points[-1]["value"]) + 3,
+                "start",
+                fmt(points[-1]["value"], digits),
+                "ink",
+            )
+        )
+    return Markup(
+        f'<svg class="spark" viewBox="0 0 {size[0]:.0f} {size[1]:.0f}" role="img" aria-label="{safe(label)}">{"".join(parts)}</svg>'
+    )
+
 # %% ../../notebooks/runner/03_reports.ipynb #388f8402
 def sparkline(
     history: list[dict],  # manifests of one study, oldest first, this one last
@@ -766,43 +776,10 @@ def sparkline(
     points = _points(history, headline.get("metric"))
     if len(points) < 2:
         return Markup("")
-    ends = [x for p in points for x in (p["value"], p.get("low"), p.get("high")) if _has(x)]
-    goal = headline.get("goal") if _has(headline.get("goal")) else None
-    low, high = (
-        min(ends + ([goal] if goal is not None else [])),
-        max(ends + ([goal] if goal is not None else [])),
-    )
-    span = (high - low) or 1.0
-    xs = [8 + 164 * i / (len(points) - 1) for i in range(len(points))]
-    ys = [
-        [6 + 34 * (high - x) / span if _has(x) else None for x in (p["value"], p.get("low"), p.get("high"))]
-        for p in points
-    ]
-    parts = []
-    if goal is not None:
-        y = 6 + 34 * (high - goal) / span
-        parts.append(
-            f'<path d="M2 {y:.1f}H178" stroke="var(--grey)" stroke-dasharray="3 2" stroke-width=".8"/>'
-        )
-    parts.append(
-        f'<polyline points="{" ".join(f"{x:.1f},{y[0]:.1f}" for x, y in zip(xs, ys, strict=True))}" fill="none" stroke="var(--rule)" stroke-width="1.2"/>'
-    )
-    for i, (x, y) in enumerate(zip(xs, ys, strict=True)):
-        colour = "var(--accent)" if i == len(points) - 1 else "var(--grey)"
-        if y[1] is not None and y[2] is not None:
-            parts.append(
-                f'<path d="M{x:.1f} {y[1]:.1f}V{y[2]:.1f}" stroke="{colour}" stroke-width="1.4" opacity=".6"/>'
-            )
-        parts.append(f'<circle cx="{x:.1f}" cy="{y[0]:.1f}" r="2.6" fill="{colour}"/>')
-    for x, p, anchor in ((2, points[0], "start"), (178, points[-1], "end")):
-        parts.append(
-            f'<text x="{x}" y="54" text-anchor="{anchor}" fill="var(--grey)">{safe(p["version"])}</text>'
-        )
-    digits = _digits(headline)
-    label = f"{headline.get('label') or headline.get('metric')} from {fmt(points[0]['value'], digits)} in {points[0]['version']} to {fmt(points[-1]['value'], digits)} in {points[-1]['version']}"
-    return Markup(
-        f'<svg class="spark" viewBox="0 0 180 58" role="img" aria-label="{safe(label)}">{"".join(parts)}</svg>'
-    )
+    digits, goal = _digits(headline), headline.get("goal")
+    ends = [f"{fmt(p['value'], digits)} in {p['version']}" for p in (points[0], points[-1])]
+    label = f"{headline.get('label') or headline.get('metric')} from {ends[0]} to {ends[1]}"
+    return over_versions(points, label, goal if _has(goal) else None)
 
 # %% ../../notebooks/runner/03_reports.ipynb #33e90dd2
 def todos(
@@ -948,6 +925,15 @@ def _environment() -> jinja2.Environment:
     return jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
 
 
+def render_template(
+    name: str,  # of a file in `TEMPLATES`
+    title: str,  # of the page
+    **values: Any,  # what the template shows; escaped there
+) -> str:  # HTML
+    "A page of its own template, in the frame that all pages share"
+    return _environment().get_template(name).render(page={**page_frame(), "title": title}, **values)
+
+
 def render_summary(
     manifest: dict,  # of the version
     previous: dict | None,  # of the version before, if there is one
@@ -1013,6 +999,7 @@ def _study_entry(history: list[dict]) -> dict:
         "interval": a["interval"], "verdict": a["verdict"], "bad": a["bad"], "spark": sparkline(history),
         "checks": trust(newest)["lead"] + (f", {len(failing)} {'fails' if len(failing) == 1 else 'fail'}" if failing else ""),
         "versions": history, "table": _versions_table(history),
+        "trend": _href({**newest, "version": ""}).replace("//index", "/trend") if len(history) > 1 else "",
     }  # fmt: skip
 
 # %% ../../notebooks/runner/03_reports.ipynb #c9fc2707

@@ -132,7 +132,8 @@ def _paired(old: Side, new: Side, metric: Metric, resamples: int) -> dict:
     a, b = _predictions(old), _predictions(new)
     positive = new.manifest["config"].get("positive") or new.manifest["headline"].get("positive")
     values = [metric.score(p["truth"], p, positive=positive) for p in (a, b)]
-    if a.drop(columns="unit", errors="ignore").equals(b.drop(columns="unit", errors="ignore")):
+    identical = a.drop(columns="unit", errors="ignore").equals(b.drop(columns="unit", errors="ignore"))
+    if identical:
         found = (0.0, 0.0, 0.0)
     else:
         groups = b["unit"].to_numpy() if "unit" in b else None
@@ -141,12 +142,14 @@ def _paired(old: Side, new: Side, metric: Metric, resamples: int) -> dict:
             metric, b["truth"], b, a, n=resamples, seed=seed, groups=groups, positive=positive
         )
     keys = ("difference", "low", "high")
+    found = dict(zip(keys, map(_number, found), strict=True))
     return {
         "old": values[0],
         "new": values[1],
-        **dict(zip(keys, map(_number, found), strict=True)),
+        **found,
         "paired": True,
         "rows": len(b),
+        "identical": identical,
     }
 
 
@@ -158,18 +161,28 @@ def _unpaired(was: tuple, now: tuple) -> dict:
     "The difference of two numbers of other rows, from their own intervals"
     ends = rate_difference(now, was)
     found = dict(zip(("difference", "low", "high"), map(_number, ends), strict=True))
-    return {"old": _number(was[0]), "new": _number(now[0]), **found, "paired": False, "rows": None}
+    return {
+        "old": _number(was[0]),
+        "new": _number(now[0]),
+        **found,
+        "paired": False,
+        "rows": None,
+        "identical": False,
+    }
 
 
 def verdict(
     old: Side,  # a version
     new: Side,  # another
-) -> dict:  # word, metric, label, unit, better, old, new, difference, low, high, paired, rows, why
+) -> dict:  # word, metric, label, unit, better, old, new, difference, low, high, paired, rows, identical, why
     "Which of two versions is better by the headline"
     head = new.manifest["headline"]
     facts = {"metric": head.get("metric"), "label": head.get("label") or head.get("metric"), "unit": head.get("unit") or "",
              "better": str(head.get("better", "higher"))}  # fmt: skip
-    nothing = dict.fromkeys(("old", "new", "difference", "low", "high", "rows")) | {"paired": False}
+    nothing = dict.fromkeys(("old", "new", "difference", "low", "high", "rows")) | {
+        "paired": False,
+        "identical": False,
+    }
     if why := why_not(old, new):
         return {"word": UNKNOWN, **facts, **nothing, "why": why}
     sign = -1 if facts["better"].startswith("low") else 1
