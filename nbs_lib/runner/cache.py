@@ -642,7 +642,8 @@ def graft(
     return {**executed, "cells": cells}
 
 # %% ../../notebooks/runner/02a_cache.ipynb #898dcfc1
-_PAGES = ("runner/reports", "runner/versions", "runner/pipeline", "core/show", "core/checklist")
+_PAGES = ("runner/reports", "runner/versions", "runner/pipeline", "runner/compare", "runner/scores", "runner/cells", "runner/diff",
+          "core/show", "core/checklist")  # fmt: skip
 
 
 def as_read(

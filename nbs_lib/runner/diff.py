@@ -21,6 +21,7 @@ from ..core.numbers import DASH, digits_for, fmt, percent, plural
 from ..core.settings import folder
 from . import compare as made
 from .compare import NOW, TIME_RULE, Side, new_failures
+from .versions import version_names
 
 # %% ../../notebooks/runner/09c_diff.ipynb #edfe0fcc
 CAUSES = {"config": "Config", "data": "Data", "code": "Code", "packages": "Packages"}
@@ -199,7 +200,7 @@ def _number(x: Any, digits: int | None = None) -> str:
 def _arrow(c: dict) -> str:
     a, b = c["old"], c["new"]
     digits = None
-    if all(isinstance(x, float) for x in (a, b)) and fmt(a, 3) == fmt(b, 3):
+    if a != b and all(isinstance(x, float) for x in (a, b)) and fmt(a, 3) == fmt(b, 3):
         digits = 6
     return f"{_number(a, digits)} → {_number(b, digits)}"
 
@@ -210,6 +211,10 @@ def _judged(c: dict) -> str:
     digits = digits_for(c["low"], c["high"]) if known else None
     span = f" ({signed(c['low'], digits)} to {signed(c['high'], digits)})" if known else ""
     return _arrow(c) + (f", {c['word']}{span}" if c.get("word") else span)
+
+
+def _seconds(x: float) -> str:
+    return fmt(1000 * x, unit="ms") if x < 1 else fmt(x, unit="s")
 
 
 def _board_line(c: dict) -> str:
@@ -257,7 +262,7 @@ _LINE = {
     "checks": lambda c: f"{c['code']}: {c['old']} → {c['new']}",
     "numbers": lambda c: f"{c['stage']}: {c['name']} {_arrow(c)}",
     "figures": lambda c: f"{c['stage']}, {c['section']}: {c['change']}",
-    "timings": lambda c: f"{c['what']}: {fmt(c['old'], unit='s')} → {fmt(c['new'], unit='s')}",
+    "timings": lambda c: f"{c['what'].replace('_', ' ')}: {_seconds(c['old'])} → {_seconds(c['new'])}",
 }  # fmt: skip
 
 
@@ -313,11 +318,13 @@ _SHORT = {
     "split": lambda cs: "other rows in " + " and ".join(f"the {c['what']}" for c in cs),
     "drift": lambda cs: f"{plural(len(cs), 'column')} drifted: " + _some([c["column"] for c in cs]),
     "board": lambda cs: "leader board: " + _board_short(cs),
-    "metrics": lambda cs: "; ".join(f"{c['label']} {c['word']}" for c in cs),
+    "metrics": lambda cs: _by_verdict(cs),
     "slices": lambda cs: _by_word(cs),
     "groups": lambda cs: f"{plural(len(cs), 'rate')} of sensitive groups moved: " + _some([f"{c['column']} {c['group']}" for c in cs]),
     "numbers": lambda cs: f"{plural(len(cs), 'recorded number')} moved: " + _some([c["name"] for c in cs]),
-    "figures": lambda cs: _counted(cs, "section", "figure"),
+    "figures": lambda cs: "; ".join(
+        f"{plural(n, 'figure')} {k}" for k in ("changed", "added", "gone") if (n := sum(c["change"] == k for c in cs))
+    ) + " in " + _some([c["stage"] for c in cs]),
     "timings": lambda cs: "time: " + _some(lines_of("timings", cs)),
 }  # fmt: skip
 
@@ -331,6 +338,13 @@ def _board_short(changes: list[dict]) -> str:
     count = {k: sum(c["change"] == k for c in changes) for k in ("moved", "added", "gone")}
     parts = [f"{taken[0]} is taken now"] if taken else []
     return "; ".join([*parts, ", ".join(f"{n} {k}" for k, n in count.items() if n)])
+
+
+def _by_verdict(changes: list[dict]) -> str:
+    found = {
+        w: [c["label"] for c in changes if c["word"] == w] for w in dict.fromkeys(c["word"] for c in changes)
+    }
+    return "; ".join(f"{' and '.join(names)} {w}" for w, names in found.items())
 
 
 def _by_word(changes: list[dict]) -> str:
@@ -380,16 +394,9 @@ def diff_text(
     lines = [title(c)]
     if c.verdict:
         first, detail, _ = lead(c.verdict)
-        lines.append(
-            f"  {c.verdict['label']}: {_arrow(c.verdict)}"
-            if c.verdict["difference"] is not None
-            else f"  {first}"
-        )
-        lines.append(
-            f"  {first}: {detail}"
-            if c.verdict["difference"] is not None and detail
-            else f"  {detail or first}"
-        )
+        if c.verdict["difference"]:
+            lines.append(f"  {c.verdict['label']}: {_arrow(c.verdict)}")
+        lines.append(f"  {first}: {detail[:1].lower() + detail[1:]}" if detail else f"  {first}")
     for part, name in PARTS.items():
         told = lines_of(part, c.parts[part])
         rest = [f"… and {len(told) - most} more"] if len(told) > most + 1 else []
@@ -454,12 +461,12 @@ def _rows(part: str, changes: list[dict], names: tuple[str, str]) -> list[dict]:
         "board": lambda c: {"candidate": c["candidate"] + (" (taken now)" if c["taken"] == [False, True] else " (taken before)" if c["taken"] == [True, False] else ""),
                             "change": c["word"] or c["change"], **_both(c, names), "difference, interval": _interval(c),
                             f"place in {old}": _number(c["place"][0]), f"in {new}": _number(c["place"][1])},
-        "metrics": lambda c: {"metric": c["label"], "verdict": c["word"], **_both(c, names), "difference": signed(c["difference"], 4), "interval": _interval(c)},
+        "metrics": lambda c: {"metric": c["label"], "verdict": c["word"], **_both(c, names), "difference, interval": f"{signed(c['difference'], digits_for(c['low'], c['high']))} ({_interval(c)})"},
         "slices": lambda c: {"where": f"{c['column']}: {c['part']}", "rows": fmt(c["rows"]), "verdict": c["word"], **_both(c, names), "difference, 95 %": _interval(c)},
         "groups": lambda c: {"group": f"{c['column']}: {c['group']}", "measure": c["measure"], "rows": fmt(c["rows"]), **_both(c, names), "difference, 95 %": _interval(c)},
         "checks": lambda c: {"check": c["code"], "question": c["question"], **texts(c), "evidence": value_text(c["evidence"], 300)},
         "numbers": lambda c: {"stage": c["stage"], "number": c["name"], **_both(c, names)},
-        "timings": lambda c: {"what": c["what"], **{n: fmt(c[k], unit="s") for n, k in ((old, "old"), (new, "new"))}},
+        "timings": lambda c: {"what": c["what"], **{n: _seconds(c[k]) for n, k in ((old, "old"), (new, "new"))}},
     }  # fmt: skip
     return [made_[part](c) for c in changes]
 
@@ -574,10 +581,14 @@ def _section(c: Comparison, part: str, names: tuple[str, str]) -> dict:
     return {
         "id": part,
         "title": PARTS[part],
-        "finding": sentence[:1].upper() + sentence[1:] + ".",
+        "finding": f"{_upper(sentence)}.",
         "note": _NOTES.get(part, ""),
         "body": body,
     }
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _strip(v: dict) -> Markup:
@@ -610,8 +621,9 @@ def render_diff(
         kicker=plain(f"{c.old.study} · {names[0]} → {names[1]}", 200), heading=title(c),
         question=plain(c.new.manifest.get("question") or "", 300), sides=[side(c.old), side(c.new)],
         verdict=c.verdict and {"lead": first, "detail": detail, "bad": bad, "strip": _strip(c.verdict), **_headline(c.verdict, names)},
-        causes=[(p, line) for p in CAUSES for line in short_lines(c, {p: ""})], has_results=c.verdict is not None,
-        effects=[(p, line) for p in EFFECTS for line in short_lines(c, {p: ""})],
+        causes=[(p, _upper(line)) for p in CAUSES for line in short_lines(c, {p: ""})], has_results=c.verdict is not None,
+        effects=[(p, _upper(line)) for p in EFFECTS for line in short_lines(c, {p: ""})],
+        has_trend=len(version_names(c.old.study)) > 1,
         sections=[_section(c, p, names) for p in PARTS if c.parts[p]], quiet=", ".join(quiet),
         skipped=[f"{PARTS[p]}: {why}." for p, why in c.skipped.items()], notes=c.notes, plan=c.plan,
     )  # fmt: skip
@@ -625,7 +637,12 @@ def _headline(v: dict, names: tuple[str, str]) -> dict:
         return {"label": label, "values": ""}
     a, b = _arrow(v).split(" → ")
     unit = f" {v['unit']}" if v["unit"] else ""
-    return {"label": label, "values": f"{a} in {names[0]}, {b} in {names[1]}{unit}"}
+    return {
+        "label": label,
+        "values": f"{a} in {names[0]}, {b} in {names[1]}{unit}"
+        if v["difference"]
+        else f"{_number(v['new'])} in both{unit}",
+    }
 
 # %% ../../notebooks/runner/09c_diff.ipynb #a7f5665e
 def page_path(

@@ -25,7 +25,6 @@ from nbs_lib.tasks.intervals import (
     t_quantile,
 )
 from ..tasks.metrics import Metric, get_metric, metrics_for, paired_difference
-from ..tasks.slices import ENOUGH, cut, cut_all
 
 # %% ../../notebooks/runner/09a_scores.ipynb #12372964
 BETTER, WORSE, UNSURE, SAME, UNKNOWN = (
@@ -404,6 +403,8 @@ def slice_changes(
     d, p = after - before, _predictions(new)
     if not len(frame) == len(d) or not np.any(d):
         return []
+    from nbs_lib.tasks.slices import ENOUGH, cut_all  # draws, too: not needed where nothing moved
+
     groups = p["unit"].to_numpy() if "unit" in p else None
     rows = []
     for column, (codes, names) in cut_all(frame[slice_columns(new, study, frame)]).items():
@@ -452,6 +453,8 @@ def group_changes(
     study, frame = study_of(new), new.artifact("exploration", "holdout")
     if study is None or frame is None or not study.sensitive or not same_rows(old, new):
         return []
+    from nbs_lib.tasks.slices import ENOUGH, cut
+
     positive = new.manifest["config"].get("positive") or new.manifest["headline"].get("positive")
     a, b = (_measures(_predictions(s), positive, study.task) for s in (old, new))
     p, rows = _predictions(new), []
