@@ -1772,6 +1772,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'nbs_lib.runner.cache.machine': ('runner/cache.html#machine', 'nbs_lib/runner/cache.py'),
                                       'nbs_lib.runner.cache.made_of': ('runner/cache.html#made_of', 'nbs_lib/runner/cache.py'),
                                       'nbs_lib.runner.cache.note_checked': ('runner/cache.html#note_checked', 'nbs_lib/runner/cache.py'),
+                                      'nbs_lib.runner.cache.parse': ('runner/cache.html#parse', 'nbs_lib/runner/cache.py'),
                                       'nbs_lib.runner.cache.parts_of': ('runner/cache.html#parts_of', 'nbs_lib/runner/cache.py'),
                                       'nbs_lib.runner.cache.prune': ('runner/cache.html#prune', 'nbs_lib/runner/cache.py'),
                                       'nbs_lib.runner.cache.remember': ('runner/cache.html#remember', 'nbs_lib/runner/cache.py'),

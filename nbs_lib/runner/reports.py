@@ -30,6 +30,7 @@ from nbconvert.exporters.templateexporter import TemplateExporter
 import nbs_assets
 from ..core.settings import STAGES, number_setting
 from ..core.show import DASH, digits_for, fmt, plain, plural, safe, table_html, visible
+from .cache import parse
 
 # %% ../../notebooks/runner/03_reports.ipynb #10a29aa0
 ASSETS = Path(nbs_assets.__file__).parent
@@ -111,7 +112,7 @@ def visible_code(
 def _only_imports(code: str) -> bool:
     "Whether a cell does nothing but import"
     try:
-        body = ast.parse(code).body
+        body = parse(code).body
     except SyntaxError:
         return False
     return all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in body)
