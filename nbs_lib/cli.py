@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'Progress', 'new', 'check', 'audit', 'data_text', 'audit_text', 'run', 'show_cache', 'summary_text',
-           'list_studies', 'show', 'checklist', 'promote', 'verify', 'open_report', 'main']
+           'list_studies', 'show', 'checklist', 'promote', 'verify', 'open_report', 'diff', 'main']
 
 # %% ../notebooks/90_cli.ipynb #c8fdf6b8
 import contextlib
@@ -684,6 +684,63 @@ def open_report(name: _Name, version: _Version = None):
     path = folder("reports") / name / m["version"] / "index.html"
     print(path)
     webbrowser.open(path.as_uri())
+
+# %% ../notebooks/90_cli.ipynb #92a693f6
+@app.command()
+def diff(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME [OLD] [NEW]", help="A study and versions, or two sides as STUDY:VERSION"
+        ),
+    ],
+    fail_on: Annotated[
+        str | None,
+        typer.Option(metavar="WHAT", help="worse or change: exit with 1 when that is what was found"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it for machines")] = False,
+):
+    """Say what moved between two versions: config, data, code, packages, and what came of it.
+
+    A version is v003, 3, newest, champion (or another name that was given), or now: what a run would start from. NAME
+    alone compares the newest version with the one before; NAME OLD compares OLD with the newest. Metrics are compared row
+    by row where both versions have predicted the same rows. A page with everything is written to
+    reports/NAME/diff/OLD-NEW.html.
+
+    Examples: nbs diff flights, nbs diff flights champion, nbs diff flights v003 v007, nbs diff flights v003 now,
+    nbs diff flights:v003 flights2:v001, nbs diff flights champion newest --fail-on worse
+
+    Exit codes: 0 compared, 1 what --fail-on names (worse: the headline is worse beyond chance, or a check fails that did
+    not; change: anything but time moved), 2 a mistake in the options, 3 with --fail-on worse: the headlines cannot be
+    compared, so nobody can say.
+    """
+    from nbs_lib.runner.compare import find_sides
+    from nbs_lib.runner.diff import as_dict, compare, diff_text, write_diff
+
+    if fail_on not in (None, "worse", "change"):
+        raise NbsError(
+            f"--fail-on {fail_on}: there is no such thing{did_you_mean(fail_on, ['worse', 'change'])}"
+        )
+    if len(names) > 3:
+        raise NbsError("two versions are compared: nbs diff NAME OLD NEW")
+    found = compare(*find_sides(names))
+    page = relative(write_diff(found))
+    if as_json:
+        import json
+
+        print(json.dumps(as_dict(found) | {"page": page}, indent=1, ensure_ascii=False))
+    else:
+        print(f"{diff_text(found)}\n  {page}")
+    return _diff_code(found, fail_on)
+
+
+def _diff_code(found: object, fail_on: str | None) -> int:
+    "The exit code of a comparison"
+    if fail_on == "change":
+        return int(bool(found.moved))
+    if fail_on != "worse" or found.worse:
+        return int(fail_on == "worse")
+    return 3 if found.verdict is None or found.verdict["word"] == "cannot be compared" else 0
 
 # %% ../notebooks/90_cli.ipynb #858ef6e4
 _asked = 0  # how often this process was asked to stop

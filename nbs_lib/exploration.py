@@ -9,7 +9,7 @@ __all__ = ['decision', 'the_question', 'broken_rules', 'split_evidence', 'verdic
 import pandas as pd
 
 from .core.show import fmt, percent, plural, short
-from .core.study import Study
+from .core.study import CheckSpec, Study
 from .tasks.metrics import Metric
 from .trust.findings import Audit, evidence_of
 
@@ -88,6 +88,8 @@ def verdict(
     contract: pd.DataFrame,  # from `check_contract`
     issues: pd.DataFrame,  # from `inspect`
     n_columns: int,  # how many were inspected
+    missing: pd.Series,  # share of missing values of each column
+    limits: CheckSpec,  # of the study
 ) -> tuple[bool, str]:  # whether the data is fit for use; the evidence
     "Whether the data is sound enough, and why"
     broken = contract[~contract["ok"].astype(bool)] if len(contract) else contract
@@ -103,6 +105,12 @@ def verdict(
     if severe:
         more = " …" if len(severe) > 3 else ""
         said.append(f"{', '.join(short(c) for c in severe[:3])}{more} cannot be right")
+    holes = [] if limits.missing is None else list(missing.index[missing > limits.missing])
+    if holes:
+        named = f"{', '.join(short(c) for c in holes[:3])}{' …' if len(holes) > 3 else ''}"
+        said.append(
+            f"{named}: more than {percent(limits.missing)} missing, the limit {limits.origin('missing')}"
+        )
     odd = issues.loc[~issues["severe"], "column"].nunique() if len(issues) else 0
     said.append(f"{plural(odd, 'column')} with outliers or other oddities to look at")
-    return not (len(broken) or severe), "; ".join(said) + "."
+    return not (len(broken) or severe or holes), "; ".join(said) + "."

@@ -225,7 +225,7 @@ def manifest(version: str = "v003", **changes: object) -> dict:
         },
         "headline": {"metric": "roc_auc", "label": "ROC-AUC", "value": value, "low": value - 0.007, "high": value + 0.007, "baseline": 0.621, "baseline_label": "rate by carrier and hour", "goal": 0.7, "better": "higher", "sentence": "In 100 late flights it finds 41, while 10 of 100 punctual ones are flagged too."},
         "checks": checks, "holdout": {"rows": 55_301, "openings": 2, "fingerprint": "cd" * 32},
-        "changes": {} if number == 1 else {"since": f"v{number - 1:03}", "metric_delta": {"value": 0.0121, "low": 0.0063, "high": 0.0179}, "config": [{"key": "features.history", "old": [], "new": [1]}], "data": "same", "holdout": "same", "code": [], "packages": []},
+        "changes": {} if number == 1 else {"since": f"v{number - 1:03}", "metric_delta": {"value": 0.0121, "low": 0.0063, "high": 0.0179}, "config": [{"key": "features.history", "old": [], "new": [1]}], "data": "same", "holdout": "same", "code": [], "packages": [], "verdict": {"word": "better", "lead": "Better: +0.012", "detail": "+0.0063 to +0.0179 (95 %), paired over 55,301 rows", "bad": False}, "lines": ["1 config key changed: features.history", "1 feature added: origin delay"]},
     }  # fmt: skip
     return {**base, **changes}
 

@@ -45,7 +45,7 @@ _ITEMS = {
             "Was the data's quality assessed, and did it keep its contract?",
             "A model learns a broken column as readily as a sound one.",
             "Look at the exploration page: mend the columns at the source, state what they must keep to under `contract:`, or drop them.",
-            "Passes when no rule of the contract is broken, no column holds what cannot be right, none alone gives the target away (`checks.alone`) and none lacks more values than the study allows (`checks.missing`).",
+            "Passes when no rule of the contract is broken, no column holds what cannot be right and none lacks more values than the study allows (`checks.missing`).",
         ),
         (
             "SPLIT",

@@ -355,9 +355,6 @@ class CheckSpec(_Part):
     missing: float | None = _limit(
         None, "QUALITY: the largest share of missing values that a column may have", "none; no share suits every table", ge=0, le=1,
     )  # fmt: skip
-    alone: float = _limit(
-        0.99, "QUALITY: a column whose own score (0: chance, 1: perfect) reaches this gives the target away", "a rule of thumb", gt=0, le=1,
-    )  # fmt: skip
     settings: int = _limit(
         5, "TUNED: the fewest settings of hyperparameters that have to be compared", "a rule of thumb", ge=1, le=10_000,
     )  # fmt: skip

@@ -233,6 +233,7 @@ class Run:
     ordinary: str = ""  # why kernels are not warm, once it was said
     published: dict | None = None  # the manifest, once the version is there
     secrets: dict[str, str] = field(default_factory=dict)  # by name: values that nothing may show
+    comparison: object = None  # with the version before, if there is one
 
 
 def notebook_path(
@@ -785,14 +786,15 @@ def _build(run: Run, kernels: Kernels, changes: list[str]) -> None:
         shutil.rmtree(run.building / ".config")
         home = versions.publish(study.name, version, run.building, manifest)
         run.published = manifest
+        _write_comparison(run, home)
         refresh_index()
         tracker.finish(manifest, home)
     _keep_small(run)
 
 
 def _summarise(run: Run, changes: list[str], tracked: dict, code: object) -> dict:
-    "The manifest and the summary page, once nothing in the version shows a secret"
-    from nbs_lib.runner import reports, versions
+    "The manifest, and summary, checklist and model card, once nothing in the version shows a secret"
+    from nbs_lib.runner import card, check_page, reports, versions
     from nbs_lib.trust.hunted import code_answers
 
     study, version = run.study, run.version
@@ -806,11 +808,16 @@ def _summarise(run: Run, changes: list[str], tracked: dict, code: object) -> dic
         checks={"TRACKED": tracked, **code_answers(_answers(run), code, study.name)},
         leaks=_leaks(run, code),
     )
+    manifest["checks"] = check_page.placed(manifest["checks"], run.building)
     manifest["made_of"] = _made_of(run)
     earlier = versions.all_manifests(study.name)
-    manifest["changes"] = versions.compare(earlier[-1], manifest) if earlier else {}
+    manifest["changes"] = _compared(run, earlier[-1], manifest) if earlier else {}
     page = reports.render_summary(manifest, earlier[-1] if earlier else None, [*earlier, manifest])
     (run.building / "index.html").write_text(page, encoding="utf-8")
+    (run.building / check_page.NAME).write_text(check_page.render_checks(manifest), encoding="utf-8")
+    manifest["card"] = {"made_by": card.made_by()}
+    (run.building / card.FILE).write_text(card.card_markdown(manifest), encoding="utf-8")
+    (run.building / card.PAGE).write_text(card.card_page(manifest), encoding="utf-8")
     _weigh(run, reports.over_budget)
     _scan(run, manifest)
     return manifest
@@ -854,14 +861,52 @@ def _weigh(run: Run, over_budget: Callable[[str, str], str | None]) -> None:
             run.say(f"  note: {problem}")
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #61b94c0e
+def _compared(run: Run, before: dict, manifest: dict) -> dict:
+    "The short form of the change since the version before; empty when it could not be found out"
+    from nbs_lib.core.record import plain
+    from nbs_lib.runner.compare import Side
+    from nbs_lib.runner.diff import compare, short_form
+
+    old = Side(run.study.name, before["version"], before, run.building.with_name(before["version"]))
+    try:
+        run.comparison = compare(old, Side(run.study.name, run.version, manifest, run.building))
+        return plain(short_form(run.comparison))
+    except Exception as e:
+        run.say(f"  note: the comparison with {old.name} failed: {type(e).__name__}: {e}")
+        return {}
+
+
+def _write_comparison(run: Run, home: Path) -> None:
+    "Write the page of the comparison, and keep the sources that the next one will need"
+    from nbs_lib.runner.cells import keep_sources
+
+    for stage in run.published["stages"].values():
+        keep_sources(stage.get("modules", {}))
+    if run.comparison is None:
+        return
+    from nbs_lib.runner.diff import page_path, render_diff
+
+    run.comparison.new.home = home
+    page = render_diff(run.comparison)
+    if secrets_in(html.unescape(page), run.secrets):
+        return run.say(
+            "  note: the comparison with the version before would show a secret; its page was not written"
+        )
+    write_atomically(page_path(run.comparison.old, run.comparison.new), page.encode("utf-8", "replace"))
+
+# %% ../../notebooks/runner/05_pipeline.ipynb #1512e895
 def refresh_index() -> Path:  # reports/index.html
-    "Write the page that lists all studies and versions"
+    "Write the page that lists all studies and versions, and each study's course"
     from nbs_lib.runner.reports import render_index
+    from nbs_lib.runner.trend import write_trend
     from nbs_lib.runner.versions import all_manifests
 
     path = folder("reports") / "index.html"
     with locked(path.parent):  # two runs that finish at once would each miss the other
-        write_atomically(path, render_index(all_manifests()))
+        found = all_manifests()
+        write_atomically(path, render_index(found))
+        for study in dict.fromkeys(m["study"] for m in found):
+            write_trend([m for m in found if m["study"] == study])
     return path
 
 

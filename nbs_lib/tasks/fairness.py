@@ -167,6 +167,7 @@ FOUR_FIFTHS = 0.8
 
 def four_fifths(
     table: pd.DataFrame,  # from `rates_by_group`
+    least: float = FOUR_FIFTHS,  # ratio
 ) -> pd.DataFrame:  # attribute, ratio, low, high, lowest, highest, groups, answer (kept, broken or open)
     "The lowest selection rate by the highest, by attribute, with an interval for the choice of groups and attributes"
     rows, usable = [], table[(table["measure"] == "selection rate") & table["enough"]]
@@ -177,7 +178,7 @@ def four_fifths(
             continue
         k = tests * len(part) * (len(part) - 1) // 2
         ratio, low, high = rate_ratio(*(_widened(r, k) for r in (bottom, top)))
-        answer = "broken" if high < FOUR_FIFTHS else "kept" if low >= FOUR_FIFTHS else "open"
+        answer = "broken" if high < least else "kept" if low >= least else "open"
         rows.append((name, ratio, low, high, bottom["group"], top["group"], len(part), answer))
     return pd.DataFrame(
         rows, columns=["attribute", "ratio", "low", "high", "lowest", "highest", "groups", "answer"]
@@ -345,12 +346,14 @@ def _name_blocks(ax: plt.Axes, order: list[tuple[str, str]], at: np.ndarray, tab
 # %% ../../notebooks/tasks/05_fairness.ipynb #1b2e6a95
 def selection_sentence(
     row: pd.Series,  # of `four_fifths`
+    least: float = FOUR_FIFTHS,  # ratio asked for
 ) -> str:
     "How the selection rates stand to the four-fifths rule"
     size = fmt_interval(row["ratio"], row["low"], row["high"])
+    share = "four fifths" if least == FOUR_FIFTHS else percent(least)
     said = {
-        "kept": "the four-fifths rule is kept",
-        "broken": "less than four fifths, beyond chance",
-        "open": "whether that is four fifths or more cannot be told from so few rows",
+        "kept": "the four-fifths rule is kept" if least == FOUR_FIFTHS else f"at least {share}",
+        "broken": f"less than {share}, beyond chance",
+        "open": f"whether that is {share} or more cannot be told from so few rows",
     }[row["answer"]]
     return f"{short(row['lowest'])} is flagged {size} times as often as {short(row['highest'])}: {said}."
