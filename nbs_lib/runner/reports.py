@@ -988,7 +988,7 @@ def render_template(
     **values: Any,  # what the template shows; escaped there
 ) -> str:  # HTML
     "A page of its own template, in the frame that all pages share"
-    return _environment().get_template(name).render(page={**page_frame(), "title": title}, **values)
+    return environment().get_template(name).render(page={**page_frame(), "title": title}, **values)
 
 
 def render_summary(
