@@ -156,7 +156,7 @@ def local_model(
         return Local(pd.Series(0.0, names), 0.0)
     whose, place = np.array([(j, b) for j in range(len(names)) for b in np.unique(bins[:, j])]).T
     design = (bins[:, whose] == place).astype(float)
-    spread = float(np.std(said)) or 1.0
+    spread = float(np.std(said[learn])) or 1.0
     fit = Ridge(1.0).fit(design[learn], said[learn] / spread, weight[learn])
     mean = np.average(design, axis=0, weights=weight)
     shifts = spread * fit.coef_ * ((place == own[whose]) - mean)
