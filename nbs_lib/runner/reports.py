@@ -302,23 +302,27 @@ def _kept(sections: list[Section]) -> list[Section]:
     return kept
 
 # %% ../../notebooks/runner/03_reports.ipynb #ad43be2f
-def _about_definitions(
+def _leads_nowhere(
     cells: list[dict],  # of a notebook
     at: int,  # number of a Markdown cell
 ) -> bool:
-    "Whether a Markdown cell without a heading is followed by hidden code and nothing else, up to the next words"
+    "Whether a Markdown cell without a heading is followed by code that shows nothing, and by nothing else, up to the next words"
     if re.search(r"(?m)^#{1,6} ", _joined(cells[at]["source"])):
         return False
     following = []
     for cell in cells[at + 1 :]:
         if cell["cell_type"] != "code":
             break
-        following.append(cell)
-    return bool(following) and all(
-        is_hidden({**c, "source": _joined(c["source"])})
-        and not any(o["output_type"] == "error" for o in c.get("outputs", []))
-        for c in following
-    )
+        hidden = is_hidden({**cell, "source": _joined(cell["source"])})
+        outputs = cell.get("outputs", [])
+        following.append(
+            [
+                o
+                for o in outputs
+                if o["output_type"] == "error" or not hidden and output_html(o, first_error=True)
+            ]
+        )
+    return bool(following) and not any(following)
 
 # %% ../../notebooks/runner/03_reports.ipynb #9f4201ac
 def read_page(
@@ -332,9 +336,7 @@ def read_page(
         cell = {**cell, "source": source}
         if cell["cell_type"] == "code":
             _add_code(sections[-1], cell, is_hidden(cell), errors)
-        elif (
-            cell["cell_type"] == "markdown" and not is_hidden(cell) and not _about_definitions(nb["cells"], i)
-        ):
+        elif cell["cell_type"] == "markdown" and not is_hidden(cell) and not _leads_nowhere(nb["cells"], i):
             if not heading and (match := re.match(r"\s*# +(.+)", source)):
                 heading, source = match[1].strip(), source[match.end() :]
                 if match := re.match(r"\s*((?:>.*(?:\n|$))+)", source):
