@@ -24,6 +24,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'nbs_lib.cli._run_one': ('cli.html#_run_one', 'nbs_lib/cli.py'),
                              'nbs_lib.cli._say_check': ('cli.html#_say_check', 'nbs_lib/cli.py'),
                              'nbs_lib.cli._say_inspection': ('cli.html#_say_inspection', 'nbs_lib/cli.py'),
+                             'nbs_lib.cli._say_limits': ('cli.html#_say_limits', 'nbs_lib/cli.py'),
                              'nbs_lib.cli._say_replay': ('cli.html#_say_replay', 'nbs_lib/cli.py'),
                              'nbs_lib.cli._stop_asked': ('cli.html#_stop_asked', 'nbs_lib/cli.py'),
                              'nbs_lib.cli._tell_why': ('cli.html#_tell_why', 'nbs_lib/cli.py'),

@@ -353,7 +353,7 @@ class CheckSpec(_Part):
     "From where on a check fails"
 
     missing: float | None = _limit(
-        None, "QUALITY: the largest share of missing values that a column may have", "none; no share suits every table", ge=0, le=1,
+        None, "QUALITY: the largest share of missing values that a column may have", "no share suits every table", ge=0, le=1,
     )  # fmt: skip
     alone: float = _limit(
         0.99, "QUALITY: a column whose own score (0: chance, 1: perfect) reaches this gives the target away", "a rule of thumb", gt=0, le=1,
