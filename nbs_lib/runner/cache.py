@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FORMAT', 'code_parts', 'cell_parts', 'cache_folder', 'World', 'parts_of', 'remember', 'data_state', 'machine',
            'entry_folder', 'inputs_of', 'store', 'entries', 'artifact_differences', 'differences', 'Answer', 'ask',
-           'Damaged', 'take', 'graft', 'as_read', 'made_of', 'check_key', 'was_checked', 'note_checked', 'usage',
-           'size', 'prune', 'clear']
+           'Damaged', 'take', 'graft', 'writers', 'as_read', 'made_of', 'check_key', 'was_checked', 'note_checked',
+           'usage', 'size', 'prune', 'clear']
 
 # %% ../../notebooks/runner/02a_cache.ipynb #8dc86c09
 import ast
@@ -643,10 +643,23 @@ def graft(
     return {**executed, "cells": cells}
 
 # %% ../../notebooks/runner/02a_cache.ipynb #898dcfc1
+_CARD = ("runner/card", "runner/sourced", "runner/reports", "core/numbers", "core/show", "core/checklist")
+_WRITERS = ("jinja2", "markupsafe", "pyyaml")
+
+
+def writers() -> str:  # 64 hexadecimal digits
+    "SHA-256 of everything that decides how a model card reads: code, templates, the libraries that fill them"
+    files = [located(f"nbs_lib/{name}.py") for name in _CARD]
+    files += sorted(p for p in located("nbs_assets").rglob("*") if p.suffix in (".css", ".js", ".j2"))
+    versions = [importlib.metadata.version(name) for name in _WRITERS]
+    return _hash(json.dumps([[file_sha256(f) for f in files], versions]))
+
+
 _PAGES = (
     "runner/reports",
     "runner/check_page",
     "runner/card",
+    "runner/sourced",
     "runner/versions",
     "runner/own",
     "runner/pipeline",

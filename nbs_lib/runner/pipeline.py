@@ -232,6 +232,7 @@ class Run:
     ordinary: str = ""  # why kernels are not warm, once it was said
     published: dict | None = None  # the manifest, once the version is there
     secrets: dict[str, str] = field(default_factory=dict)  # by name: values that nothing may show
+    writers: str = field(default_factory=cache.writers)  # the code that will write the model card
 
 
 def notebook_path(
@@ -778,7 +779,10 @@ def _summarise(run: Run, changes: list[str], tracked: dict) -> dict:
     page = reports.render_summary(manifest, earlier[-1] if earlier else None, [*earlier, manifest])
     (run.building / "index.html").write_text(page, encoding="utf-8")
     (run.building / check_page.NAME).write_text(check_page.render_checks(manifest), encoding="utf-8")
-    manifest["card"] = {"made_by": card.made_by()}
+    same_code = (
+        run.writers == cache.writers()
+    )  # who edits the library while it runs gets a card of mixed code
+    manifest["card"] = {"made_by": run.writers if same_code else None}
     (run.building / card.FILE).write_text(card.card_markdown(manifest), encoding="utf-8")
     (run.building / card.PAGE).write_text(card.card_page(manifest), encoding="utf-8")
     _weigh(run, reports.over_budget)
