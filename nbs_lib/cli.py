@@ -619,6 +619,7 @@ def _say_inspection(found: object) -> None:
         f"{bad} of {found.looked} not as written"
         if found.faults
         else f"all {found.looked} files are as they were written"
+        + (", and the model card says what the manifest says" if found.card else "")
     )
     print(f"{found.study} {found.version}: {said}")
 

@@ -576,7 +576,10 @@ def head_of(
     head |= {"license": card("license")[0]} if card("license") else {}
     head |= {"library_name": "nbs", "pipeline_tag": task, "tags": [task, "skops", *tags]}
     if b.get("data", "source") and b.get("study"):
-        head["datasets"] = [_source_of("data", "source")]
+        files = range(len(b.get("data", "files") or []))
+        head["datasets"] = [
+            _source_of("data", "files", i, "path") for i in files if b.get("data", "files", i, "path")
+        ] or [_source_of("data", "source")]
         if found:
             head["metrics"] = [m["type"] for m in found]
             head["model-index"] = [{"name": _source_of("study"), "results": [result]}]
