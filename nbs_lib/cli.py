@@ -489,11 +489,16 @@ def checklist(
     name: _Name,
     version: _Version = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print it for machines")] = False,
+    limits: Annotated[
+        bool, typer.Option("--limits", help="Print from where on a check fails in this study, and why")
+    ] = False,
 ):
     """Print a version's checklist: what holds, by what evidence and where it stands, and how to mend what does not.
 
     Exit codes: 0 nothing fails, 1 a check fails, 2 a mistake in the options.
     """
+    if limits:
+        return _say_limits(name)
     from nbs_lib.core.checklist import idle_waivers, tally
     from nbs_lib.core.study import load_study, study_names
     from nbs_lib.runner.gate import checklist_of
@@ -516,6 +521,18 @@ def checklist(
         print(f"  note: {idle}")
     print(f"{name} {manifest['version']}: {tally(rows)}")
     return int(any(row["verdict"] == "fail" for row in rows))
+
+
+def _say_limits(name: str) -> int:
+    "The limits of a study's checks"
+    from nbs_lib.core.study import load_study
+
+    found = load_study(name).checks
+    for key, field in type(found).model_fields.items():
+        value = getattr(found, key)
+        print(f"  checks.{key}: {'none' if value is None else fmt(value)} ({found.origin(key)})")
+        print(f"      {field.description.split(' Default: ')[0]}")
+    return 0
 
 
 def _place(row: dict, manifest: dict) -> str:
@@ -645,6 +662,7 @@ def _say_inspection(found: object) -> None:
         f"{bad} of {found.looked} not as written"
         if found.faults
         else f"all {found.looked} files are as they were written"
+        + (", and the model card says what the manifest says" if found.card else "")
     )
     print(f"{found.study} {found.version}: {said}")
 

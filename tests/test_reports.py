@@ -12,6 +12,8 @@ import pytest
 import report_samples as samples
 
 from nbs_lib.core.settings import STAGES
+from nbs_lib.runner.card import card_markdown, card_page, wrong_markdown, wrong_page
+from nbs_lib.runner.check_page import render_checks
 from nbs_lib.runner.reports import (
     ReportExporter,
     over_budget,
@@ -80,6 +82,9 @@ def site(tmp_path_factory) -> Path:
         (home / "index.html").write_text(
             render_summary(m, versions[i - 1] if i else None, versions[: i + 1]), encoding="utf-8"
         )
+        (home / "checklist.html").write_text(render_checks(m), encoding="utf-8")
+        (home / "model_card.html").write_text(card_page(m), encoding="utf-8")
+        (home / "model_card.md").write_text(card_markdown(m), encoding="utf-8")
     nb = root / "nb.ipynb"
     nbformat.write(samples.stage_notebook(), nb)
     for version in ("v001", "v002", "v003"):
@@ -97,12 +102,20 @@ def site(tmp_path_factory) -> Path:
             nb, root / f"{name}.html", {**CONTEXT, "stage": "exploration", "question": samples.HOSTILE[1]}
         )
     (root / "hostile_summary.html").write_text(_hostile_summary(), encoding="utf-8")
+    (root / "hostile_checks.html").write_text(render_checks(_spoiled()), encoding="utf-8")
+    (root / "hostile_card.html").write_text(card_page(_spoiled()), encoding="utf-8")
     (root / "index.html").write_text(render_index(versions), encoding="utf-8")
     return root
 
 
 def _hostile_summary() -> str:
     "A summary in which every text is hostile"
+    spoiled = _spoiled()
+    return render_summary(spoiled, spoiled, [spoiled, spoiled])
+
+
+def _spoiled() -> dict:
+    "A manifest in which every text is hostile"
     m = samples.manifest()
 
     def spoil(value, i=0):
@@ -115,7 +128,7 @@ def _hostile_summary() -> str:
     spoiled = spoil(m)
     for check, original in zip(spoiled["checks"], m["checks"], strict=True):
         check |= {"verdict": original["verdict"], "code": original["code"]}
-    return render_summary(spoiled, spoiled, [spoiled, spoiled])
+    return spoiled
 
 
 def pages(site: Path) -> list[Path]:
@@ -124,6 +137,10 @@ def pages(site: Path) -> list[Path]:
     return [
         home / "index.html",
         home / page_name("exploration"),
+        home / "checklist.html",
+        home / "model_card.html",
+        site / "hostile_checks.html",
+        site / "hostile_card.html",
         site / "index.html",
         site / "hostile.html",
         site / "hostile_summary.html",
@@ -161,7 +178,8 @@ def test_headings_are_in_order(site):
 
 def test_links_lead_somewhere(site):
     home = site / "flights" / "v003"
-    for path in [home / "index.html", home / page_name("modeling"), site / "index.html"]:
+    beside = [home / "checklist.html", home / "model_card.html"]
+    for path in [home / "index.html", home / page_name("modeling"), *beside, site / "index.html"]:
         for link in Page(path.read_text(encoding="utf-8")).links():
             file, _, anchor = link.partition("#")
             target = (path.parent / file) if file else path
@@ -276,8 +294,25 @@ def test_a_failed_check_is_named_and_leads_to_its_evidence():
     m = samples.manifest()
     m["stages"]["modeling"]["todos"] = []
     page = render_summary(m, None, [m])
-    assert "1 fails: OVERFIT" in page and 'href="#check-OVERFIT"' in page
+    assert "1 fails: OVERFIT" in page and 'href="checklist.html#check-OVERFIT"' in page
     assert "a gap of 0.091" in page and 'href="03_modeling.html">modeling</a>' in page
+
+
+def test_the_checklist_has_a_page_of_its_own():
+    m = samples.manifest()
+    page = render_checks(m)
+    assert page.count('<article class="check"') == 20 and 'id="check-OVERFIT"' in page
+    failed = page[page.index('id="check-OVERFIT"') :].split("</article>")[0]
+    assert "a gap of 0.091" in failed and "<b" not in failed and 'class="verdict alarm">fail' in failed
+    for key in samples.manifest():
+        less = {k: v for k, v in samples.manifest().items() if k != key}
+        assert "<h1>Checklist</h1>" in render_checks(less)
+
+
+def test_a_card_of_hostile_texts_agrees_with_its_manifest():
+    m = _spoiled()
+    assert wrong_page(m, card_page(m)) == [] and wrong_markdown(m, card_markdown(m)) == []
+    assert "\u202e" not in card_page(m) + card_markdown(m).split("---")[2] + render_checks(m)
 
 
 # ---- in a real browser

@@ -30,9 +30,12 @@ def manifest(root: Path, study: str = "wine", version: str = "v001") -> dict:
 
 def test_a_version_holds_what_it_should_and_nothing_else(wine):
     folder = wine / "reports/wine/v001"
-    expected = {"index.html", "manifest.json", "manifest.sha256"} | {
-        f"{s}.{e}" for s in STAGES for e in ("ipynb", "html")
-    }
+    own = {"checklist.html", "model_card.html", "model_card.md"}
+    expected = (
+        own
+        | {"index.html", "manifest.json", "manifest.sha256"}
+        | {f"{s}.{e}" for s in STAGES for e in ("ipynb", "html")}
+    )
     assert {p.name for p in folder.iterdir()} == expected
     assert all(p.stat().st_mode & 0o222 == 0 for p in folder.iterdir()), "versions are read-only"
     assert (wine / "reports/index.html").exists()

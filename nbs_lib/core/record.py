@@ -455,6 +455,8 @@ def check(
     **more: object,  # value, limit, or anything else worth keeping
 ) -> None:
     "Answer one item of the checklist; the report leads to the place where this was called"
+    if "finished" in self.record:
+        raise NbsError(f"check {code}: stage {self.name} was closed before; put the cell above stage.close()")
     item = known_check(code, question, severity, why, mend)
     passed = None if passed is None else bool(passed)
     own = (

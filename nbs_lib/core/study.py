@@ -353,7 +353,7 @@ class CheckSpec(_Part):
     "From where on a check fails"
 
     missing: float | None = _limit(
-        None, "QUALITY: the largest share of missing values that a column may have", "none; no share suits every table", ge=0, le=1,
+        None, "QUALITY: the largest share of missing values that a column may have", "no share suits every table", ge=0, le=1,
     )  # fmt: skip
     settings: int = _limit(
         5, "TUNED: the fewest settings of hyperparameters that have to be compared", "a rule of thumb", ge=1, le=10_000,

@@ -4,12 +4,9 @@
 
 # %% auto #0
 __all__ = ['PAGE', 'FILE', 'Book', 'details', 'use', 'factors', 'metrics', 'evaluation_data', 'training_data', 'analyses',
-           'ethics', 'caveats', 'head_of', 'card_markdown', 'card_page', 'made_by', 'wrong_markdown', 'wrong_page',
-           'card_faults']
+           'ethics', 'caveats', 'head_of', 'card_markdown', 'card_page', 'wrong_markdown', 'wrong_page', 'card_faults']
 
 # %% ../../notebooks/runner/03c_card.ipynb #518fc816
-import hashlib
-import importlib.metadata
 import json
 import re
 from collections.abc import Callable
@@ -18,10 +15,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-import nbs_lib
 from ..core.settings import NbsError
 from ..core.show import digits_for, fmt, plain
-from .reports import ASSETS, BESIDE, environment, page_frame, page_name, verdict
+from .cache import writers
+from .reports import BESIDE, environment, page_frame, page_name, verdict
 from nbs_lib.runner.sourced import (
     FIXED,
     Block,
@@ -579,7 +576,10 @@ def head_of(
     head |= {"license": card("license")[0]} if card("license") else {}
     head |= {"library_name": "nbs", "pipeline_tag": task, "tags": [task, "skops", *tags]}
     if b.get("data", "source") and b.get("study"):
-        head["datasets"] = [_source_of("data", "source")]
+        files = range(len(b.get("data", "files") or []))
+        head["datasets"] = [
+            _source_of("data", "files", i, "path") for i in files if b.get("data", "files", i, "path")
+        ] or [_source_of("data", "source")]
         if found:
             head["metrics"] = [m["type"] for m in found]
             head["model-index"] = [{"name": _source_of("study"), "results": [result]}]
@@ -632,24 +632,6 @@ def card_page(
     )  # fmt: skip
 
 # %% ../../notebooks/runner/03c_card.ipynb #ae026057
-_MADE_BY = ("card", "sourced", "reports")
-_WRITERS = ("jinja2", "markupsafe", "pyyaml")
-
-
-def made_by() -> str:  # 64 hexadecimal digits
-    "SHA-256 of everything that decides how a card reads"
-    here = Path(nbs_lib.__file__).parent
-    files = [here / "runner" / f"{name}.py" for name in _MADE_BY]
-    files += [here / "core" / name for name in ("numbers.py", "show.py", "checklist.py")]
-    files += [
-        ASSETS / "report.css",
-        ASSETS / "report.js",
-        *sorted((ASSETS / "templates" / "nbs").glob("*.j2")),
-    ]
-    versions = [importlib.metadata.version(name) for name in _WRITERS]
-    return hashlib.sha256(b"".join(f.read_bytes() for f in files) + json.dumps(versions).encode()).hexdigest()
-
-
 def wrong_markdown(
     manifest: dict,  # of the version
     text: str,  # of model_card.md
@@ -676,7 +658,7 @@ def card_faults(
     "Hold both files of a card against the manifest"
     if "card" not in manifest:  # older than cards
         return {}
-    same_code = manifest["card"].get("made_by") == made_by()
+    same_code = manifest["card"].get("made_by") == writers()
     found = {}
     for name, read, write in ((FILE, wrong_markdown, card_markdown), (PAGE, wrong_page, card_page)):
         if not (home / name).is_file():

@@ -93,7 +93,10 @@ def _by_phase(checks: Iterable[dict]) -> list[dict]:
     phases: dict[str, list[dict]] = {}
     for check in checks:
         phases.setdefault(plain(check.get("phase") or "Checks", 60), []).append(_item(check))
-    return [{"name": name, "id": slug(name), "checks": items} for name, items in phases.items()]
+    return [
+        {"name": name, "id": f"{slug(name)}-{i}", "checks": items}
+        for i, (name, items) in enumerate(phases.items())
+    ]
 
 # %% ../../notebooks/runner/03a_check_page.ipynb #eb523c4b
 def _names(checks: list[dict]) -> list[dict]:

@@ -48,6 +48,7 @@ class Inspection:
     looked: int  # files
     faults: list[Fault]
     notes: list[str] = field(default_factory=list)
+    card: bool = False  # whether a model card was held against the manifest
 
 
 def _held_against(path: Path, sha256: str) -> Fault | None:
@@ -141,7 +142,7 @@ def inspect(
             faults.append(
                 Fault(relative(home / "manifest.json"), "disagrees", "it is not in the form that runs write")
             )
-    return Inspection(study, version, len(known), faults, notes)
+    return Inspection(study, version, len(known), faults, notes, sealed and "card" in manifest)
 
 
 def _version(study: str, version: str | None) -> str:
