@@ -504,7 +504,6 @@ def against_champion(
     at = ~champion.known
     try:
         theirs = champion.model.predict(j.frame)
-        diff = paired(j, theirs[at], at, n)
     except Exception as e:  # whatever a model of another time cannot do
         champion.model, champion.why = (
             None,
@@ -512,6 +511,7 @@ def against_champion(
         )
         stage.finding(champion_sentence(champion))
         return None
+    diff = paired(j, theirs[at], at, n)
     word, exact = standing(diff, j.metric.sign), delong_of(j, theirs[at], at)
     size = fmt_interval(*diff, j.metric.unit)
     text = champion_sentence(champion, j.metric.label, size, word, exact[3] if exact else np.nan)
