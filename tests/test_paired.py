@@ -98,7 +98,7 @@ def test_a_changed_file_is_not_loaded(project):
 def test_the_champion_itself_and_no_champion(project):
     sha = file_sha256(project[0] / "models/t/v001/model.skops")
     same = find_champion(open_stage(sha=sha), project[1][300:], COLUMNS)
-    assert same.same and "the same model" in champion_sentence(same)
+    assert same.same and "says the same of every row" in champion_sentence(same)
     assert (
         "predicts 'rain' and not 'snow'"
         in find_champion(open_stage(target="snow"), project[1][300:], COLUMNS).why
@@ -132,4 +132,4 @@ def test_a_better_model_is_called_better(project):
     assert stage.record["metrics"]["champion_difference"]["low"] > 0
     judged.predictions = champion.model.predict(frame)
     ev.against_champion(stage, judged, champion, 100)
-    assert "not to be told apart from the champion" in stage.record["findings"][-1]
+    assert "says the same of every row as the champion" in stage.record["findings"][-1]
