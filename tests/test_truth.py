@@ -19,8 +19,8 @@ from nbs_lib.tasks.intervals import bootstrap_ends, effective_units, left_out
 )
 def test_intervals_cover(task, n, g, rate):
     "The rates are what a thousand samples gave, see docs/benchmarks/truth.md"
-    hits = t.coverage(task, n, g, 120, draws=150)
-    assert min(hits.values()) >= at_least(rate, 120), hits
+    hits = t.coverage(task, n, g, 80, draws=150)
+    assert min(hits.values()) >= at_least(rate, 80), hits
 
 
 def test_equal_models_are_not_told_apart():
@@ -53,8 +53,8 @@ def test_promises_are_seldom_called_broken():
     ],
 )
 def test_noise_is_no_weak_spot(task, n, g, world):
-    found = t.slice_alarms(task, n, g, 60, world)
-    assert found["any"] <= at_most(0.05, 60), found
+    found = t.slice_alarms(task, n, g, 40, world)
+    assert found["any"] <= at_most(0.05, 40), found
 
 
 @pytest.mark.parametrize("task", list(t.METRICS))
@@ -63,10 +63,10 @@ def test_a_planted_weakness_is_found(task):
 
 
 def test_equal_groups_raise_no_alarm():
-    gap, rule = t.fairness_alarms(1000, 5, None, 60)
-    assert max(gap, rule) <= at_most(0.05, 60), (gap, rule)
-    assert t.fairness_alarms(1000, 3, None, 60, ratio=0.8)[1] <= at_most(0.05, 60)
-    assert t.fairness_alarms(1000, 3, 30, 60)[0] <= at_most(0.05, 60)
+    gap, rule = t.fairness_alarms(1000, 5, None, 40)
+    assert max(gap, rule) <= at_most(0.05, 40), (gap, rule)
+    assert t.fairness_alarms(1000, 3, None, 40, ratio=0.8)[1] <= at_most(0.05, 40)
+    assert t.fairness_alarms(1000, 3, 30, 40)[0] <= at_most(0.05, 40)
 
 
 @pytest.mark.parametrize("task", list(t.METRICS))

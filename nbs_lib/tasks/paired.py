@@ -205,7 +205,7 @@ def champion_sentence(
     "How the model stands to the one in use"
     name = f"the champion, {champion.version}"
     if champion.same:
-        return f"This is the same model as {name}: there is nothing to compare."
+        return f"It says the same of every row as {name}: there is nothing to compare."
     if champion.model is None:
         return f"The model is not compared with {name}: {champion.why}."
     seen = int(champion.known.sum())
