@@ -910,7 +910,8 @@ def explain_holdout(
     j: Judged,  # the holdout
 ) -> tuple[Explanation, Explanation, dict[str, int]]:  # of a sample, of the telling rows, and their positions
     "Explain a sample of the holdout and a few rows that tell something"
-    picked = telling_rows(j)
+    picked = {name: i for i, name in {i: name for name, i in reversed(telling_rows(j).items())}.items()}
+    picked = dict(reversed(picked.items()))  # a row that tells two things is shown once, by the first
     background = j.features.iloc[:: max(len(j.features) // 500, 1)]
     both = [j.features.iloc[explained_rows(j)], j.features.iloc[list(picked.values())]]
     return *(explain(j.model, rows, background, j.unit, j.study.seed) for rows in both), picked
@@ -1015,7 +1016,7 @@ def show_courses(
     label = "probability" if j.model.classes else j.things + (f" ({j.unit})" if j.unit else "")
     stage.figure(
         courses_figure(found, label), "How the prediction moves with single features",
-        f"Mean over {plural(len(found[0].curves), 'row')} when all of them take the value; band or bar: the middle eight tenths of the rows' own curves, each moved to the mean level.",
+        f"Mean over {plural(len(found[0].curves), 'row')} when all of them take the value; band or bar: the middle eight tenths of the rows' own curves, each from its own level.",
     )  # fmt: skip
 
 # %% ../notebooks/04_evaluation.ipynb #3e8ec08b
@@ -1396,7 +1397,7 @@ def show_robustness(
 ) -> None:
     "How much worse the score gets when rows come in damaged"
     columns = raw_columns(j.model, j.frame, fixed_columns(j.study) - set(j.study.sensitive))
-    probe = probe_of(j, 1.2, 60)
+    probe = probe_of(j, 0.8, 36)
     found = damages(probe, columns, first_columns(j, e))
     if not len(found) or found["worse"].isna().all():
         stage.note(
@@ -1434,7 +1435,7 @@ def show_robustness(
     if len(table):
         stage.show(
             table[["damage", "interval"]].rename(columns={"interval": f"{j.metric.label} gets worse by"}),
-            "Every column alone, in all rows.",
+            "The columns that matter most, each alone, in all rows.",
             max_rows=8,
         )
 
@@ -1479,7 +1480,7 @@ def show_labels(
         usable = usable[spread(len(usable), max(20_000_000 // max(len(classes), 1), 1000))]
         p, labels, frame = there.to_numpy(float)[usable], codes[usable], frame.iloc[usable]
         found = look_for_wrong_labels(p, labels, j.study.seed)
-        stage.finding(labels_sentence(found, where))
+        (stage.note if found is None else stage.finding)(labels_sentence(found, where))
         if found is None or not found.shown:
             continue
         stage.metric(

@@ -103,19 +103,19 @@ def rescaled(x: pd.Series, share: float, rng: np.random.Generator) -> pd.Series:
 
 # %% ../../notebooks/models/03d_robust.ipynb #cf276c65
 EVERYWHERE = [  # what it is, what it does, how much, to which kinds of columns
-    ("noise of a tenth of the spread in all numbers", noisy, 0.1, ("number",)),
-    ("noise of half the spread in all numbers", noisy, 0.5, ("number",)),
-    ("1 in 10 values missing everywhere", gappy, 0.1, ("number", "bool", "category", "text")),
-    ("3 in 10 values missing everywhere", gappy, 0.3, ("number", "bool", "category", "text")),
-    ("1 in 10 categories swapped with another row's", swapped, 0.1, ("category",)),
-    ("1 in 10 categories never seen before", unknown, 0.1, ("category",)),
+    ("numbers: noise, 1/10 of the spread", noisy, 0.1, ("number",)),
+    ("numbers: noise, half the spread", noisy, 0.5, ("number",)),
+    ("all columns: 1 in 10 missing", gappy, 0.1, ("number", "bool", "category", "text")),
+    ("all columns: 3 in 10 missing", gappy, 0.3, ("number", "bool", "category", "text")),
+    ("categories: 1 in 10 swapped", swapped, 0.1, ("category",)),
+    ("categories: 1 in 10 never seen", unknown, 0.1, ("category",)),
 ]
 ALONE = [
     ("missing", gappy, 1.0, ("number", "bool", "category", "text")),
-    ("1,000 times too large", rescaled, 1.0, ("number",)),
-    ("never seen before", unknown, 1.0, ("category",)),
+    ("× 1,000", rescaled, 1.0, ("number",)),
+    ("never seen", unknown, 1.0, ("category",)),
 ]
-TRIED = 25  # columns that are damaged alone, at most
+TRIED = 12  # columns that are damaged alone, at most
 
 
 def damages(
@@ -131,7 +131,7 @@ def damages(
     ]
     ranked = [c for c in first if c in columns][:TRIED]
     ways += [
-        (f"{short(c, 26)}: {label}", c, how, share, [c])
+        (f"{short(c, 22)}: {label}", c, how, share, [c])
         for c in ranked
         for label, how, share, kinds in ALONE
         if columns[c] in kinds
@@ -177,7 +177,7 @@ def robust_sentence(
 ) -> str:
     "How the score stands damage, in words"
     alone = found[found["column"] != ""]
-    usual = found[found["damage"].str.startswith("1 in 10 values")]
+    usual = found[found["damage"].eq(EVERYWHERE[2][0])]
     parts = []
     if len(usual):
         parts.append(f"With 1 in 10 values missing, {label} {_falls(usual.iloc[0], unit)}")
@@ -186,7 +186,7 @@ def robust_sentence(
         if not worst["low"] > 0:
             parts.append("no single column does harm beyond chance when it comes in damaged")
         else:
-            text = f"the worst single fault is {worst['damage']}: {label} {_falls(worst, unit)}"
+            text = f"the worst single fault is {worst['damage']}, by which {label} {_falls(worst, unit)}"
             if gain > 0:
                 share = worst["worse"] / gain
                 text += (
@@ -226,7 +226,7 @@ def robust_figure(
     shown = pd.concat([found[found["column"] == ""], found[found["column"] != ""].nlargest(alone, "worse")])
     shown = shown.sort_values("worse", ascending=False, kind="stable")
     return dots_with_intervals(
-        [short(d, 46) for d in shown["damage"]], shown["worse"], shown["low"], shown["high"],
+        [short(d) for d in shown["damage"]], shown["worse"], shown["low"], shown["high"],
         xlabel=f"{label} gets worse by", reference=0.0, sort=False,
-        highlight=[short(d, 46) for d in shown.loc[shown["low"] > 0, "damage"]],
+        highlight=[short(d) for d in shown.loc[shown["low"] > 0, "damage"]],
     )  # fmt: skip
