@@ -980,18 +980,18 @@ def show_reliance(
     stage: Stage,  # where it is shown
     j: Judged,  # the holdout
     e: Explanation,  # of a sample of it
-) -> None:
+) -> pd.DataFrame | None:  # group, features, shap, worse, low, high
     "SHAP and permutation importance side by side"
     if not e.importance().sum() > 0:
         stage.note("Nothing is shuffled: no feature moves any prediction.")
-        return
+        return None
     probe = probe_of(j, 1.2, (MOST + 1) * REPEATS)
     both = reliance(probe, e, feature_groups(e, probe.features, kin_of(j.model)))
     if both["worse"].isna().all():
         stage.note(
             f"Nothing is shuffled: {j.metric.label} cannot be computed on {plural(len(probe.y), 'row')}."
         )
-        return
+        return None
     stage.finding(disagreement(both, j.metric.label))
     unit = f" ({j.metric.unit})" if j.metric.unit else ""
     stage.figure(
@@ -999,7 +999,7 @@ def show_reliance(
         f"Left: SHAP. Right: how much worse {j.metric.label} gets when the values are dealt out to other rows ({plural(REPEATS, 'shuffle')}, "
         f"{plural(len(probe.y), 'row')}), with 95 % interval; orange: within chance.",
     )  # fmt: skip
-    stage.write("reliance", both)
+    return both
 
 # %% ../notebooks/04_evaluation.ipynb #67f76b16
 def show_courses(
@@ -1038,7 +1038,7 @@ def known_rows(
 ) -> Known:
     "Training rows to compare with"
     frame = train.iloc[spread(len(train), NEAR)]
-    features = j.model.features_of(frame)
+    features = j.model.features_of(frame)[list(j.features.columns)]
     return Known(frame, features, j.model.predict(frame, features=features))
 
 
@@ -1399,6 +1399,15 @@ def show_robustness(
     columns = raw_columns(j.model, j.frame, fixed_columns(j.study) - set(j.study.sensitive))
     probe = probe_of(j, 0.8, 36)
     found = damages(probe, columns, first_columns(j, e))
+    if found["refused"].any():
+        stage.todo(
+            f"The model fails on rows with {', '.join(found.loc[found['refused'], 'damage'][:3])}: use one that takes such rows.",
+            "When rows come in damaged",
+        )
+        stage.finding(
+            f"The model fails on rows with {', '.join(found.loc[found['refused'], 'damage'][:3])}, so they get no prediction at all."
+        )
+    found = found[~found["refused"]]
     if not len(found) or found["worse"].isna().all():
         stage.note(
             "Nothing is damaged: "

@@ -122,7 +122,7 @@ def damages(
     probe: Probe,  # rows to try
     columns: dict[str, str],  # from `raw_columns`
     first: list[str],  # columns that matter most
-) -> pd.DataFrame:  # damage, column (empty: all), worse, low, high; the worst first
+) -> pd.DataFrame:  # damage, column (empty: all), worse, low, high, refused; the worst first
     "How much worse the score gets with each kind of damage"
     rows = []
     ways = [
@@ -141,8 +141,12 @@ def damages(
             continue
         rng = np.random.default_rng([probe.seed, 17, at])
         frame = probe.frame.assign(**{c: how(probe.frame[c], share, rng) for c in hit})
-        rows.append((label, column, *probe.loss([as_served(probe, frame)])))
-    found = pd.DataFrame(rows, columns=["damage", "column", "worse", "low", "high"])
+        try:
+            rows.append((label, column, *probe.loss([as_served(probe, frame)]), False))
+        except ValueError:  # an estimator that others wrote need not take every row
+            rows.append((label, column, np.nan, np.nan, np.nan, True))
+    found = pd.DataFrame(rows, columns=["damage", "column", "worse", "low", "high", "refused"])
+    found = found.astype({c: float for c in ("worse", "low", "high")})
     return found.sort_values("worse", ascending=False, kind="stable", ignore_index=True)
 
 # %% ../../notebooks/models/03d_robust.ipynb #bcf71c8a
@@ -166,7 +170,8 @@ def by_age(
         known = worse[1:][np.isfinite(worse[1:])]
         ends = np.quantile(known, [0.025, 0.975]) if len(known) > probe.resamples / 2 else (np.nan, np.nan)
         rows.append((label, "", worse[0], *ends))
-    return pd.DataFrame(rows, columns=["damage", "column", "worse", "low", "high"])
+    found = pd.DataFrame(rows, columns=["damage", "column", "worse", "low", "high"])
+    return found.astype({c: float for c in ("worse", "low", "high")})
 
 # %% ../../notebooks/models/03d_robust.ipynb #d58d5688
 def robust_sentence(
