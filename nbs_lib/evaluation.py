@@ -1489,7 +1489,8 @@ def show_labels(
         usable = usable[spread(len(usable), max(20_000_000 // max(len(classes), 1), 1000))]
         p, labels, frame = there.to_numpy(float)[usable], codes[usable], frame.iloc[usable]
         found = look_for_wrong_labels(p, labels, j.study.seed)
-        (stage.note if found is None else stage.finding)(labels_sentence(found, where))
+        told = stage.finding if found and (found.shown or where == "training rows") else stage.note
+        told(labels_sentence(found, where))
         if found is None or not found.shown:
             continue
         stage.metric(
