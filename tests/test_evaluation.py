@@ -106,7 +106,13 @@ def show_all(judged, stage):
     explanation, few, picked = ev.explain_holdout(judged)
     assert explanation.error < 1e-6
     ev.show_importance(stage, judged, explanation)
-    ev.show_rows(stage, judged, few, picked)
+    ev.show_reliance(stage, judged, explanation)
+    ev.show_courses(stage, judged, explanation)
+    known = ev.known_rows(judged, make_frame(np.random.default_rng(5), 400, task))
+    ev.show_rows(stage, judged, explanation, few, picked, known)
+    ev.show_turned(stage, judged, picked, known)
+    ev.show_robustness(stage, judged, explanation, 0.1)
+    ev.show_hardest(stage, judged, explanation, known)
     kinds = {"wind": "number", "warm": "number", "damp": "number", "town": "category"}
     cuts = cut_all(judged.frame[ev.slice_columns(judged, kinds, explanation)])
     ev.show_slices(stage, judged, cuts)

@@ -223,7 +223,7 @@ def agreement_sentence(
     fitting = int((a.fits >= FITS).sum())
     if not fitting:
         return f"No local linear model fits any of {plural(a.rows, 'row')} (R² at most {fmt(a.fits.max(), 2)}): the model is too bent there for LIME, and the SHAP values stand alone."
-    text = f"In {fitting} of {plural(a.rows, 'row')} a local linear model fits (R² at least {fmt(FITS)})"
+    text = f"In {fitting} of {plural(a.rows, 'row')} a local linear model fits (R² at least {fmt(FITS, 1)})"
     known = a.ranks[np.isfinite(a.ranks)]
     if len(known):
         word = (

@@ -334,8 +334,8 @@ class Course:
 
     @property
     def own(self) -> np.ndarray:
-        "Each row's curve, moved to the mean level"
-        return self.curves - self.curves.mean(axis=1, keepdims=True) + self.mean.mean()
+        "Each row's curve, less its own mean"
+        return self.curves - self.curves.mean(axis=1, keepdims=True)
 
     @property
     def span(self) -> float:
@@ -406,7 +406,10 @@ def course_sentence(
     c = max(moving, key=lambda c: c.span)
     size = f"{fmt(100 * c.span, 1)} points" if probability else fmt(c.span, None, said)
     name = short(c.feature, 40)
-    text = f"Over its range {name} moves the mean prediction{' of ' + short(c.output, 20) if c.output else ''} by {size}, in {percent(c.alike)} of the rows the same way."
+    what = f"mean {'probability' if probability else 'prediction'}{' of ' + short(c.output, 20) if c.output else ''}"
+    text = (
+        f"Over its range {name} moves the {what} by {size}, in {percent(c.alike)} of the rows the same way."
+    )
     mixed = min(moving, key=lambda c: c.alike)
     if mixed.alike < 0.75 and mixed is not c:
         text += f" For {short(mixed.feature, 40)} the rows differ: in {percent(1 - mixed.alike)} of them it works the other way, so its mean curve says little."
@@ -417,22 +420,27 @@ def courses_figure(
     found: list[Course],  # from `courses`
     label: str,  # of the prediction, with its unit
 ) -> Figure:
-    "Mean prediction against each feature's value, with the band of the rows' own curves"
-    fig, axes = small_multiples(len(found), height=1.9)
-    for i, (ax, c) in enumerate(zip(axes, found, strict=True)):
-        low, high = np.quantile(c.own, [0.1, 0.9], axis=0)
+    "Change of the mean prediction with each feature's value, and the band of the rows' own curves"
+    fig, axes = small_multiples(len(found), height=1.9, sharey=False)
+    bands = [np.quantile(c.own, [0.1, 0.9], axis=0) for c in found]
+    least, most = min(b.min() for b in bands), max(b.max() for b in bands)
+    limits = (least - 0.06 * (most - least) - 1e-12, most + 0.06 * (most - least) + 1e-12)
+    for ax, c, (low, high) in zip(axes, found, bands, strict=True):
+        mean = c.own.mean(axis=0)
         if c.numeric:
             ax.fill_between(c.values, low, high, color=PALETTE["accent"], alpha=0.18, lw=0)
-            ax.plot(c.values, c.mean, color=PALETTE["accent"], marker="o", ms=2.5)
+            ax.plot(c.values, mean, color=PALETTE["accent"], marker="o", ms=2.5)
+            ax.axhline(0, color=PALETTE["grey"], lw=0.8)
+            ax.set(ylim=limits, ylabel=short(f"change of {label}", 34))
         else:
-            order = np.argsort(c.mean)
+            order = np.argsort(mean)
             at = np.arange(len(order))
-            ax.vlines(at, low[order], high[order], color=PALETTE["accent"], lw=2, alpha=0.4)
-            ax.plot(at, c.mean[order], "o", ms=4, color=PALETTE["accent"])
-            ax.set_xticks(at, [short(c.values[k], 12) for k in order], rotation=45, ha="right", fontsize=7.5)
+            ax.hlines(at, low[order], high[order], color=PALETTE["accent"], lw=2, alpha=0.4)
+            ax.plot(mean[order], at, "o", ms=4, color=PALETTE["accent"])
+            ax.axvline(0, color=PALETTE["grey"], lw=0.8)
+            ax.set_yticks(at, [short(c.values[k], 16) for k in order], fontsize=7.5)
+            ax.set(xlim=limits, ylim=(-0.6, len(order) - 0.4), xlabel=short(f"change of {label}", 34))
         ax.set_title(short(c.feature, 30) + (f" → {short(c.output, 12)}" if c.output else ""))
-        if i % 3 == 0:
-            ax.set_ylabel(short(label, 30))
     return fig
 
 # %% ../../notebooks/models/03b_reliance.ipynb #6df1ebb6
