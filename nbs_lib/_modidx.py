@@ -2469,6 +2469,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'nbs_lib.trust.columns._floor': ('trust/columns.html#_floor', 'nbs_lib/trust/columns.py'),
                                        'nbs_lib.trust.columns._gives_one': ('trust/columns.html#_gives_one', 'nbs_lib/trust/columns.py'),
                                        'nbs_lib.trust.columns._known_part': ('trust/columns.html#_known_part', 'nbs_lib/trust/columns.py'),
+                                       'nbs_lib.trust.columns._late': ('trust/columns.html#_late', 'nbs_lib/trust/columns.py'),
                                        'nbs_lib.trust.columns._needed': ('trust/columns.html#_needed', 'nbs_lib/trust/columns.py'),
                                        'nbs_lib.trust.columns._others': ('trust/columns.html#_others', 'nbs_lib/trust/columns.py'),
                                        'nbs_lib.trust.columns._parts': ('trust/columns.html#_parts', 'nbs_lib/trust/columns.py'),
