@@ -2658,6 +2658,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'nbs_lib/trust/functions.py'),
                                          'nbs_lib.trust.functions._is_plumbing': ( 'trust/functions.html#_is_plumbing',
                                                                                    'nbs_lib/trust/functions.py'),
+                                         'nbs_lib.trust.functions._key_scores': ( 'trust/functions.html#_key_scores',
+                                                                                  'nbs_lib/trust/functions.py'),
                                          'nbs_lib.trust.functions._learns': ('trust/functions.html#_learns', 'nbs_lib/trust/functions.py'),
                                          'nbs_lib.trust.functions._len': ('trust/functions.html#_len', 'nbs_lib/trust/functions.py'),
                                          'nbs_lib.trust.functions._list': ('trust/functions.html#_list', 'nbs_lib/trust/functions.py'),

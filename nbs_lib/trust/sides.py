@@ -432,8 +432,8 @@ def find_between(
         others = rng.permutation(np.flatnonzero(label == c))[:15_000]
         base = train.iloc[others]
         like = np.column_stack([as_numbers(base[name]) for name in columns])
-        scale = np.nanstd(like, axis=0)
-        scale = np.where(scale > 0, scale, 1.0)
+        scale = pd.DataFrame(like).std(ddof=0).to_numpy()
+        scale = np.where(scale > 0, scale, 1.0)  # a column without values in this class has none
         to = lambda f, s=scale: np.nan_to_num(np.column_stack([as_numbers(f[n]) for n in columns]) / s)
         shares[c] = between_two(to(holdout.iloc[points]), to(base))
     if len(shares) < 2:
