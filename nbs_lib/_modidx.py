@@ -2897,6 +2897,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'nbs_lib.trust.sides._plain': ('trust/sides.html#_plain', 'nbs_lib/trust/sides.py'),
                                      'nbs_lib.trust.sides._scaled': ('trust/sides.html#_scaled', 'nbs_lib/trust/sides.py'),
                                      'nbs_lib.trust.sides._within': ('trust/sides.html#_within', 'nbs_lib/trust/sides.py'),
+                                     'nbs_lib.trust.sides.all_but_one': ('trust/sides.html#all_but_one', 'nbs_lib/trust/sides.py'),
                                      'nbs_lib.trust.sides.between_two': ('trust/sides.html#between_two', 'nbs_lib/trust/sides.py'),
                                      'nbs_lib.trust.sides.cell_hashes': ('trust/sides.html#cell_hashes', 'nbs_lib/trust/sides.py'),
                                      'nbs_lib.trust.sides.compared_columns': ( 'trust/sides.html#compared_columns',
