@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, nbs
 
 from nbs_lib.core.study import load_study
 from nbs_lib.runner.reports import leaks_hunted, todos
@@ -167,3 +167,16 @@ def test_an_audit_survives_json():
 
     audit = sort_out([Finding("GIVES-TARGET", "leak", ("a",), "1", "2", "s", "t"), Look("COPIES", 1, "x")])
     assert from_plain(json.loads(json.dumps(to_plain(audit)))) == audit
+
+
+def test_the_command_hunts_in_a_studys_data(project):
+    frame = table(600).assign(copy=lambda f: (f["late"] == "yes") * 5 + f["x3"] / 10)
+    frame.to_csv(project / "x.csv", index=False)
+    study_in(project)
+    done = nbs(project, "audit", "--data", "t")
+    assert done.returncode == 1 and "GIVES-TARGET: copy" in done.stdout
+    assert "not looked at: groups on both sides" in done.stdout
+    told = nbs(project, "audit", "--data", "t", "--json")
+    assert from_plain(json.loads(told.stdout)).leaks[0].columns == ("copy",)
+    both = nbs(project, "audit", "x.ipynb", "--data", "t")
+    assert both.returncode == 2 and "goes alone" in both.stderr + both.stdout
