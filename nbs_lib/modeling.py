@@ -9,8 +9,9 @@ __all__ = ['SHOWING', 'CURVE', 'SIZES', 'NOT_COMPARABLE', 'curve_time', 'past_se
            'search_figure', 'search_end', 'trials_view', 'columns_sentence', 'show_search', 'settings_importance',
            'leaderboard', 'board_view', 'leaderboard_figure', 'lead_sentence', 'runner_sentence', 'members_table',
            'ensemble_finding', 'curve_part', 'whole_size', 'learning_curve', 'curve_seconds', 'to_draw', 'Verdict',
-           'curve_verdict', 'curve_figure', 'show_curves', 'calibration_sentence', 'rule_sentence', 'rule_figure',
-           'decide', 'learn_ranges', 'ranges_finding', 'model_finding', 'final_baseline', 'cv_frame']
+           'curve_verdict', 'curve_figure', 'show_curves', 'model_finding', 'smaller_sentence', 'final_baseline',
+           'calibration_sentence', 'rule_sentence', 'rule_figure', 'decide', 'learn_ranges', 'ranges_finding',
+           'cv_frame']
 
 # %% ../notebooks/03_modeling.ipynb #cd8e58f4
 import json
@@ -37,7 +38,16 @@ from nbs_lib.core.show import (
 from .core.splits import moment_text, units
 from .core.study import Study
 from .core.words import first_up
-from .models.best import Past, Recipe, affordable_rows, follow, make_recipe, read_past, settle_choice
+from nbs_lib.models.best import (
+    Past,
+    Recipe,
+    affordable_rows,
+    as_fitted,
+    follow,
+    make_recipe,
+    read_past,
+    settle_choice,
+)
 from .models.bundle import Baseline
 from .models.candidates import FewFeatures, choose_candidates, find_candidate
 from .models.coefficients import Regression, regress
@@ -487,7 +497,7 @@ def leaderboard(
         row |= {m.label: float(scores[m.name].mean()) for m in contest.metrics[1:]}
         row |= {
             "fit, s": e.fit_seconds,
-            "1,000 predictions, ms": 1000 * e.predict_seconds,
+            "predict 1,000, ms": 1000 * e.predict_seconds,
             "taken": "yes" if e is choice.chosen else "",
         }
         rows.append(row)
@@ -885,6 +895,41 @@ def show_curves(
             section="The leader board",
         )
 
+# %% ../notebooks/03_modeling.ipynb #11f779bb
+def model_finding(
+    recipe: Recipe,  # what it is made of
+    rows: int,  # it was fitted on
+    columns: int,  # features
+) -> str:
+    "What the model is made of"
+    fits = sum(len(m.seeds) for m in recipe.members)
+    made = f" {plural(fits, 'fit')} of {plural(len(recipe.members), 'member')}." if fits > 1 else ""
+    notes = "".join(f" {first_up(n)}." for n in recipe.notes)
+    return f"{first_up(recipe.label)} on {plural(rows, 'row')} and {plural(columns, 'feature')}.{made}{notes}"
+
+# %% ../notebooks/03_modeling.ipynb #bf54512c
+def smaller_sentence(
+    contest: Contest,  # metric
+    chosen: Entry,  # the ensemble as it was taken
+    fitted: Entry,  # without the members that there was no time for
+) -> str:
+    "What a smaller ensemble costs"
+    before, after = (score_text(contest.metric, e.mean(contest.metric.name)) for e in (chosen, fitted))
+    return f"What was fitted scores {after} out of fold, the whole ensemble {before}: what follows is about what was fitted."
+
+# %% ../notebooks/03_modeling.ipynb #1c0d9931
+def final_baseline(
+    contest: Contest,  # classes and study
+    entry: Entry,  # the baseline that has to be beaten
+    train: pd.DataFrame,  # all training rows, raw
+) -> Baseline:
+    "The baseline on all training rows"
+    by = [] if entry.name == "constant" else contest.study.baseline.by
+    model = make_baseline(contest.study, contest.classes, by)
+    if contest.classes:
+        decide_by(model, contest.study, train[contest.study.target], train)
+    return model.fit(train)
+
 # %% ../notebooks/03_modeling.ipynb #a9bddaaf
 def calibration_sentence(
     found: Calibration,  # what was tried
@@ -1007,31 +1052,6 @@ def ranges_finding(
     if not len(width):
         return f"There are too few rows to promise a range that holds {share}."
     return f"A range that holds {share} is {fmt(width.median(), None, contest.metric.unit or contest.study.units.get(contest.study.target, ''))} wide for the middle row; between {fmt(width.min())} and {fmt(width.max())} for others."
-
-# %% ../notebooks/03_modeling.ipynb #11f779bb
-def model_finding(
-    recipe: Recipe,  # what it is made of
-    rows: int,  # it was fitted on
-    columns: int,  # features
-) -> str:
-    "What the model is made of"
-    fits = sum(len(m.seeds) for m in recipe.members)
-    made = f" {plural(fits, 'fit')} of {plural(len(recipe.members), 'member')}." if fits > 1 else ""
-    notes = "".join(f" {first_up(n)}." for n in recipe.notes)
-    return f"{first_up(recipe.label)} on {plural(rows, 'row')} and {plural(columns, 'feature')}.{made}{notes}"
-
-# %% ../notebooks/03_modeling.ipynb #1c0d9931
-def final_baseline(
-    contest: Contest,  # classes and study
-    entry: Entry,  # the baseline that has to be beaten
-    train: pd.DataFrame,  # all training rows, raw
-) -> Baseline:
-    "The baseline on all training rows"
-    by = [] if entry.name == "constant" else contest.study.baseline.by
-    model = make_baseline(contest.study, contest.classes, by)
-    if contest.classes:
-        decide_by(model, contest.study, train[contest.study.target], train)
-    return model.fit(train)
 
 # %% ../notebooks/03_modeling.ipynb #4f000c5c
 def cv_frame(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PACES', 'LARGEST', 'LEAST', 'FEWEST', 'LOOK', 'LOOK_ROWS', 'USUAL', 'TRIALS', 'DOUBT', 'FLEXIBLE', 'Ingredient',
            'Recipe', 'plain_recipe', 'seeds_for', 'final_params', 'make_recipe', 'follow', 'affordable_rows', 'Past',
-           'read_past', 'Best', 'leaders', 'settle_choice', 'fit_best', 'find_best', 'choosing_seconds']
+           'read_past', 'Best', 'leaders', 'settle_choice', 'fit_best', 'find_best', 'as_fitted', 'choosing_seconds']
 
 # %% ../../notebooks/models/06_best.ipynb #2954991e
 import json
@@ -22,7 +22,7 @@ from ..core.study import Study
 from .bundle import Ensemble, TabularModel, encode_training
 from .candidates import RANDOM, choose_candidates, find_candidate, make_estimator, work
 from .decision import apply_rule, choose_calibration, choose_rule
-from .ensemble import Blend, blend, honest_best
+from .ensemble import Blend, blend, honest_best, without
 from .features import FeatureBuilder, plan_features
 from nbs_lib.models.search import (
     CLOCKED,
@@ -459,20 +459,33 @@ def find_best(
     clock.after += choosing_seconds(contest)
     search = Searcher(contest, kinds, clock, study.modeling.trials, len(train)).run()
     choice, found = settle_choice(contest, search.entries)
-    clock.after = 0.3
-    oof, calibration, rule = choice.chosen.oof, None, None
-    if contest.classes:
-        calibration = choose_calibration(contest, oof)
-        rule = choose_rule(contest, apply_rule(oof, calibration.values, None, contest.positive))
-        oof = apply_rule(oof, calibration.values, rule, contest.positive)
+    clock.after = 0.3 + choosing_seconds(contest) / 2  # calibrating comes last
     recipe = make_recipe(contest, choice, found, len(train), clock.for_the_end())
     model = follow(
         recipe, study, contest.classes, train, features, builder, contest.jobs, clock.for_the_end()
     )
+    choice.chosen = as_fitted(contest, choice, found, recipe)
+    oof = choice.chosen.oof
     if contest.classes:
+        calibration = choose_calibration(contest, oof)
+        rule = choose_rule(contest, apply_rule(oof, calibration.values, None, contest.positive))
+        oof = apply_rule(oof, calibration.values, rule, contest.positive)
         model.calibration, model.threshold, model.weights = calibration.values, rule.threshold, rule.weights
         model.costs = rule.costs
     return Best(contest, search, found, choice, recipe, model, oof)
+
+
+def as_fitted(
+    contest: Contest,  # rows, folds, metric
+    choice: Choice,  # what was taken
+    found: Blend | None,  # the ensemble, if there was one to choose
+    recipe: Recipe,  # what was fitted of it
+) -> Entry:  # the choice itself, unless the clock has made the ensemble smaller
+    "What was taken, with the score of what was fitted"
+    fitted = [m.trial for m in recipe.members]
+    if choice.chosen.name != "ensemble" or len(fitted) == len(found.members):
+        return choice.chosen
+    return without(contest, found, fitted)
 
 
 def choosing_seconds(

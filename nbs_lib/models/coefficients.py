@@ -346,8 +346,10 @@ def _with_first(most: int, few: FewFeatures, features: pd.DataFrame, y: pd.Serie
         if table is None:
             failed.append(label)
         else:
-            tables.append(table if not label else table.assign(**{"class": label}))
-            checks.append(checked if not label else checked.assign(**{"class": label}))
+            for frame in (table, checked) if label else ():
+                frame.insert(0, "class", label)
+            tables.append(table)
+            checks.append(checked)
     join = lambda frames: pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     scale = "the target's unit" if task == "regression" else "log-odds"
     return Regression(join(tables), join(checks), notes, errors, scale, failed)

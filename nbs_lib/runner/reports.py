@@ -299,18 +299,39 @@ def _kept(sections: list[Section]) -> list[Section]:
     return kept
 
 # %% ../../notebooks/runner/03_reports.ipynb #ad43be2f
+def _about_definitions(
+    cells: list[dict],  # of a notebook
+    at: int,  # number of a Markdown cell
+) -> bool:
+    "Whether a Markdown cell without a heading is followed by hidden code and nothing else, up to the next words"
+    if re.search(r"(?m)^#{1,6} ", _joined(cells[at]["source"])):
+        return False
+    following = []
+    for cell in cells[at + 1 :]:
+        if cell["cell_type"] != "code":
+            break
+        following.append(cell)
+    return bool(following) and all(
+        is_hidden({**c, "source": _joined(c["source"])})
+        and not any(o["output_type"] == "error" for o in c.get("outputs", []))
+        for c in following
+    )
+
+# %% ../../notebooks/runner/03_reports.ipynb #9f4201ac
 def read_page(
     nb: dict,  # an executed notebook
 ) -> dict:  # heading, standfirst, sections, errors
     "An executed notebook as title and sections"
     sections, errors = [Section("", 2)], []
     heading = standfirst = ""
-    for cell in nb["cells"]:
+    for i, cell in enumerate(nb["cells"]):
         source = _joined(cell["source"])
         cell = {**cell, "source": source}
         if cell["cell_type"] == "code":
             _add_code(sections[-1], cell, is_hidden(cell), errors)
-        elif cell["cell_type"] == "markdown" and not is_hidden(cell):
+        elif (
+            cell["cell_type"] == "markdown" and not is_hidden(cell) and not _about_definitions(nb["cells"], i)
+        ):
             if not heading and (match := re.match(r"\s*# +(.+)", source)):
                 heading, source = match[1].strip(), source[match.end() :]
                 if match := re.match(r"\s*((?:>.*(?:\n|$))+)", source):
