@@ -93,6 +93,28 @@ def test_prose_and_comments_run_nothing_but_are_read(project):
     assert run(project)[0] == [], "the order of prose is prose too"
 
 
+LEAKY = """from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+X = StandardScaler().fit_transform(X)
+X_train, X_test, y_train, y_test = train_test_split(X, y)
+"""
+
+
+def test_a_leak_in_the_code_is_told_and_runs_nothing(project):
+    (project / "helper.py").write_text("import numpy\n")
+    assert run(project)[0] == [] and not (project / "reports/a/v002").exists(), "clean code changes nothing"
+    (project / "helper.py").write_text(LEAKY)
+    ran, _ = run(project)
+    made = manifest(project, 2)
+    features = next(c for c in made["checks"] if c["code"] == "FEATURES")
+    assert ran == [] and features["verdict"] == "fail" and "helper.py:3" in features["evidence"]
+    page = (project / "reports/a/v002/index.html").read_text()
+    assert "Leaks hunted" in page and "helper.py:3" in page
+    assert "nothing has changed since v002" in run(project)[1]
+    (project / "helper.py").unlink()
+    assert run(project)[0] == [] and not manifest(project, 3)["leaks"]["bad"]
+
+
 def test_a_changed_function_runs_what_imports_it(project):
     helper = project / "helpers.py"
     helper.write_text('"Says."\n# why\ndef centre(values):\n    "Doc"\n    return float(values.mean())\n')

@@ -253,7 +253,8 @@ def find_origin(
 
 def _batch(study: Study, rows: pd.DataFrame, twin: object, served: pd.DataFrame | None = None) -> list:
     "Whether rows get the same features with others and without them"
-    served = pd.DataFrame(twin.transform(rows)) if served is None else served
+    if served is None:
+        return _in_part(study, rows, twin, pd.DataFrame(twin.transform(rows)), 0.02)
     said = _in_part(study, rows, twin, served, 0.5)
     return said if isinstance(said[-1], Finding) else _in_part(study, rows, twin, served, 0.02)
 

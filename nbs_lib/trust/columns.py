@@ -843,6 +843,16 @@ def _ahead(c: str, k: int, told: float) -> Finding:
     )  # fmt: skip
 
 # %% ../../notebooks/trust/01b_columns.ipynb #df8f091b
+def _late(c: str, share: float, study: Study) -> Finding:
+    "A date after the row's own time that says nothing: a plan, or known too late"
+    return Finding(
+        "LATE-DATE", "note", (c,), f"after {short(study.time)} in {percent(share)} of the rows; the days between do not predict",
+        "a date before it, or a plan that was known by then",
+        f"{short(c)} lies after the row's own time: harmless if it was planned by then.",
+        f"If {short(c)} is known only later, name it under leaks.", {"share": share},
+    )  # fmt: skip
+
+
 def find_late(
     study: Study,  # names the time
     kinds: dict[str, str],  # of the raw columns
@@ -872,6 +882,8 @@ def find_late(
                     {"share": share, "score": scan.score},
                 )
             )
+        else:
+            said.append(_late(c, share, study))
     return said or [
         Look(
             "LATE-DATE",

@@ -1099,6 +1099,14 @@ def _argbest(w, args, kwargs, node, tail, path):
     return Value("stat", None, all_facts(args[0])) if args and args[0].type != "data" else None
 
 # %% ../../notebooks/trust/00f_functions.ipynb #5eb4ff6a
+def _key_scores(w: Reader, args: list[Value], kwargs: dict, node: ast.AST) -> list[Value]:
+    "What `key=` gives for one of the things that are compared, if it is a function of this code"
+    key = kwargs.get("key")
+    if key is None or key.type != "function" or not args:
+        return []
+    return [invoke(w, key, [element(w, args[0], node)], {}) or Value()]
+
+
 @_named("max", "min")
 def _best(w, args, kwargs, node, tail, path):
     if path in ("max", "min"):
@@ -1109,7 +1117,7 @@ def _best(w, args, kwargs, node, tail, path):
             or args[0].get("many")
         )
         if "key" in kwargs or many or len(args) > 1 and w.loops:
-            for v in args:
+            for v in [*args, *_key_scores(w, args, kwargs, node)]:
                 choose(w, v, node, f"`{tail}` takes the best")
         tables = [v for v in args if v.type == "data"]
         if tables and len(args) == 1:
@@ -1126,7 +1134,7 @@ def _sorted(w, args, kwargs, node, tail, path):
     v = args[0]
     if v.type in ("columns", "data", "constant"):
         return v
-    facts = all_facts(v)
+    facts = all_facts(v).union(*(all_facts(k) for k in _key_scores(w, args, kwargs, node)))
     return Value(
         "score" if any(f.group == "tuned" for f in facts) else "seq",
         None,

@@ -51,6 +51,9 @@ def _text(path: Path) -> str:
         return ""
 
 # %% ../../notebooks/trust/03_hunted.ipynb #7efb7b97
+_STAGE = {"SPLIT": "exploration", "FEATURES": "features"}
+
+
 def code_answers(
     answers: dict[str, dict],  # of the stages, by check: passed, evidence, stage
     found: in_code.Audit,  # the team's code
@@ -60,11 +63,12 @@ def code_answers(
     out = {}
     for check in ("SPLIT", "FEATURES"):
         said = [f for f in found.open if fails(f, study) == check]
-        if said and check in answers:
+        if said:
+            answer = answers.get(check, {"evidence": "", "stage": _STAGE[check]})
             words = [f"{f.where}: {f.says}" for f in said[:3]]
             more = f" And {plural(len(said) - 3, 'more finding')}." if len(said) > 3 else ""
-            text = f"Leak in the code: {' '.join(words)}{more} {answers[check]['evidence']}"
-            out[check] = {**answers[check], "passed": False, "evidence": text}
+            text = f"Leak in the code: {' '.join(words)}{more} {answer['evidence']}".strip()
+            out[check] = {**answer, "passed": False, "evidence": text}
     if "FEATURES" in answers and "FEATURES" not in out:
         read = f"Read {plural(len(found.files), 'file')} of code for leaks: "
         n = len(found.open)
