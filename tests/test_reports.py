@@ -12,6 +12,7 @@ import pytest
 import report_samples as samples
 
 from nbs_lib.core.settings import STAGES
+from nbs_lib.runner.diff import render_diff
 from nbs_lib.runner.reports import (
     ReportExporter,
     over_budget,
@@ -21,6 +22,7 @@ from nbs_lib.runner.reports import (
     render_summary,
     weights,
 )
+from nbs_lib.runner.trend import render_trend
 
 VOID = {"meta", "input", "img", "br", "hr", "link"}
 
@@ -98,6 +100,11 @@ def site(tmp_path_factory) -> Path:
         )
     (root / "hostile_summary.html").write_text(_hostile_summary(), encoding="utf-8")
     (root / "index.html").write_text(render_index(versions), encoding="utf-8")
+    (root / "flights/diff").mkdir()
+    for name in ("v001-v002", "v002-v003", "hostile"):
+        page = render_diff(samples.comparison(hostile=name == "hostile"))
+        (root / f"flights/diff/{name}.html").write_text(page, encoding="utf-8")
+    (root / "flights/trend.html").write_text(render_trend(versions), encoding="utf-8")
     return root
 
 
@@ -128,6 +135,9 @@ def pages(site: Path) -> list[Path]:
         site / "hostile.html",
         site / "hostile_summary.html",
         site / "error.html",
+        site / "flights/diff/v002-v003.html",
+        site / "flights/diff/hostile.html",
+        site / "flights/trend.html",
     ]
 
 
@@ -161,7 +171,7 @@ def test_headings_are_in_order(site):
 
 def test_links_lead_somewhere(site):
     home = site / "flights" / "v003"
-    for path in [home / "index.html", home / page_name("modeling"), site / "index.html"]:
+    for path in [home / "index.html", home / page_name("modeling"), *pages(site)[-3:], site / "index.html"]:
         for link in Page(path.read_text(encoding="utf-8")).links():
             file, _, anchor = link.partition("#")
             target = (path.parent / file) if file else path
