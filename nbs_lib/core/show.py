@@ -455,7 +455,10 @@ def figure_html(
     head = f'<p class="nbs-title" style="font-weight:600;margin:0">{safe(title, 300)}</p>' if title else ""
     foot = f'<figcaption style="font-size:.88em">{safe(caption, 2000)}</figcaption>' if caption else ""
     anchor = f' id="{safe(name)}"' if name else ""
-    plot = f'<div class="nbs-plot" style="max-width:{inches * 107:.0f}px">{drawing}</div>'
+    scrolls = (
+        f' role="group" tabindex="0" aria-label="{safe(title or "figure", 120)}"' if kind == "wide" else ""
+    )
+    plot = f'<div class="nbs-plot"{scrolls} style="max-width:{inches * 107:.0f}px">{drawing}</div>'
     return Html(
         f'<figure class="nbs-figure nbs-{kind}"{anchor} style="margin:1em 0">{head}{plot}{foot}</figure>'
     )

@@ -442,6 +442,7 @@ OURS = [
     "nbs_lib.models.networks.KerasNetwork",
     "nbs_lib.models.networks.RealMLP",
     "nbs_lib.models.smooth.Kernel",
+    "nbs_lib.models.smooth.Nearest",
     "nbs_lib.models.smooth.Network",
 ]
 THEIRS = [  # of scikit-learn's own, those that skops does not trust anyway

@@ -21,7 +21,7 @@ from ..core.study import Study
 from .boosting import BoostedClasses, BoostedNumbers
 from .features import Columns, Part
 from .networks import KerasNetwork, RealMLP
-from .smooth import ENOUGH, Kernel, Network
+from .smooth import ENOUGH, Kernel, Nearest, Network
 
 # %% ../../notebooks/models/01_candidates.ipynb #3e561651
 LEVELS = 5  # categories that get a coefficient of their own, the reference included
@@ -415,15 +415,7 @@ def _discriminant(study: Study, rows: int, classes: int, params: dict) -> object
 
 
 def _neighbours(study: Study, rows: int, classes: int, params: dict) -> object:
-    from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
-
-    make = KNeighborsClassifier if classes else KNeighborsRegressor
-    near = {
-        "n_neighbors": int(np.clip(np.sqrt(rows) / 3, 3, 25)),
-        "weights": "distance",
-        "algorithm": "brute",
-    }
-    return make(**{**near, **params})
+    return Nearest(classes, **{"n_neighbors": int(np.clip(np.sqrt(rows) / 3, 3, 25)), **params})
 
 
 _EPOCHS = {  # rows that all epochs go through together, and the fewest and most epochs
