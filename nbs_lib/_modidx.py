@@ -2105,6 +2105,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'nbs_lib.runner.compare.Side.artifact': ( 'runner/compare.html#side.artifact',
                                                                                   'nbs_lib/runner/compare.py'),
                                         'nbs_lib.runner.compare.Side.sha': ('runner/compare.html#side.sha', 'nbs_lib/runner/compare.py'),
+                                        'nbs_lib.runner.compare._also_read': ( 'runner/compare.html#_also_read',
+                                                                               'nbs_lib/runner/compare.py'),
                                         'nbs_lib.runner.compare._before': ('runner/compare.html#_before', 'nbs_lib/runner/compare.py'),
                                         'nbs_lib.runner.compare._beyond': ('runner/compare.html#_beyond', 'nbs_lib/runner/compare.py'),
                                         'nbs_lib.runner.compare._columns': ('runner/compare.html#_columns', 'nbs_lib/runner/compare.py'),

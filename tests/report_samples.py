@@ -18,6 +18,8 @@ from nbs_lib.core.show import (
     small_multiples,
     table_html,
 )
+from nbs_lib.runner.compare import Side
+from nbs_lib.runner.diff import Comparison
 
 HOSTILE = [
     "<script>document.title='owned'</script>",
@@ -233,3 +235,60 @@ def manifest(version: str = "v003", **changes: object) -> dict:
 def history() -> list[dict]:
     "Three versions"
     return [manifest(f"v{i:03}") for i in (1, 2, 3)]
+
+
+def comparison(hostile: bool = False) -> Comparison:
+    "Two versions that differ in every part; or the same with hostile texts"
+    say = lambda i, text: HOSTILE[i % len(HOSTILE)] if hostile else text
+    old, new = (Side("flights", m["version"], m, None) for m in (manifest("v002"), manifest("v003")))
+    fig = figure_html(
+        lines({"late": ([1, 2, 3], [0.1, 0.2, 0.3])}, "month", "share"),
+        say(0, "Later in winter"),
+        "n = 300.",
+        name="evaluation-1",
+    )
+    judged = {
+        "old": 0.709,
+        "new": 0.721,
+        "difference": 0.0121,
+        "low": 0.0063,
+        "high": 0.0179,
+        "paired": True,
+        "rows": 55_301,
+        "identical": False,
+    }
+    verdict = {
+        "word": "better",
+        "metric": "roc_auc",
+        "label": say(1, "ROC-AUC"),
+        "unit": "",
+        "better": "higher",
+        "why": "",
+        **judged,
+    }
+    cell = {
+        "file": say(0, "02_features.ipynb"),
+        "cell": say(2, "a1b2"),
+        "heading": say(1, "Delays before"),
+        "change": "changed",
+    }
+    parts = {
+        "config": [{"key": say(0, "features.history"), "old": None, "new": [say(1, "origin delay")]}],
+        "data": [{"what": "rows", "old": 336_776, "new": 336_777}, {"what": f"column {say(2, 'dest')}", "old": None, "new": "category"}],
+        "code": [{**cell, "kind": "code", "diff": ["-" + say(0, "window = 2"), "+" + say(4, "window = 3"), " " + say(3, "x"), "…"]},
+                 {**cell, "kind": "text", "diff": ["+" + say(2, "More words.")]}],
+        "packages": [{"name": say(0, "pandas"), "old": "3.1.0", "new": say(1, "3.1.1")}],
+        "split": [{"what": "holdout", "old": 55_301, "new": 55_302}],
+        "drift": [{"column": say(0, "temperature"), "kind": "number", "moved": 0.21, "psi": 0.3, "before": say(1, "median 14"), "after": "median 7", "p": 0.0}],
+        "features": [{"name": say(0, "origin delay"), "change": "added", "old": None, "new": say(2, "mean of three hours"), "why": None}],
+        "board": [{"candidate": say(0, "LightGBM"), "change": "moved", "word": "better", "old": 0.72, "new": 0.73, "low": 0.001, "high": 0.02,
+                   "place": [2, 1], "taken": [False, True]}],
+        "metrics": [{"metric": "brier", "label": say(0, "Brier score"), "unit": "", "word": "cannot be told apart", **judged}],
+        "slices": [{"column": say(0, "carrier"), "part": say(1, "UA"), "rows": 9000, "what": "log loss", "word": "worse", "p": 0.001, **judged}],
+        "groups": [{"column": say(0, "sex"), "group": say(1, "female"), "measure": "true positive rate", "rows": 900, "p": 0.001, **judged}],
+        "checks": [{"code": say(0, "LEAK"), "question": say(1, "Any leaks?"), "old": "pass", "new": "fail", "evidence": say(4, "0.97 alone")}],
+        "numbers": [{"stage": "modeling", "name": say(0, "trials"), "old": 6, "new": 16}],
+        "figures": [{"stage": "evaluation", "section": say(0, "By month"), "change": "changed", "title": "Later", "old": fig, "new": fig}],
+        "timings": [{"what": "modeling", "old": 109.0, "new": 41.0}],
+    }  # fmt: skip
+    return Comparison(old, new, verdict, parts, {"slices": say(0, "")} if hostile else {})

@@ -10,6 +10,9 @@ from conftest import nbs
 from small import CELLS, change, code, make_small, prose
 
 from nbs_lib.core.files import file_sha256
+from nbs_lib.core.settings import NbsError
+from nbs_lib.runner.compare import find_sides
+from nbs_lib.runner.diff import as_dict, compare, diff_text, write_diff
 
 FEATURES = """train = stage.read("train")
 import pandas as pd
@@ -30,7 +33,7 @@ EVALUATION = """import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 recipe, holdout = stage.read("recipe"), stage.read("holdout")
-said = recipe["centre"] + recipe["slope"] * holdout["wind"] + 0.02 * (recipe["luck"] - 0.5) * np.sin(holdout["day"])
+said = recipe["centre"] + recipe["slope"] * (holdout["wind"] - 3) + 0.02 * (recipe["luck"] - 0.5) * np.sin(holdout["day"])
 truth = holdout[stage.study.target]
 stage.write("predictions", pd.DataFrame({"prediction": said, "truth": truth}))
 losses = np.abs(said - truth)
@@ -79,13 +82,14 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def table(rows: int) -> str:
     "Rows whose level follows the wind, and something else"
-    lines = [f"{i},{i % 7},{(i * 13) % 5},{10 + (i * 37) % 11 + 0.8 * (i % 7)}\n" for i in range(rows)]
+    lines = [f"{i},{i % 7},{(i * 13) % 5},{10 + (i * 37) % 11 + 2 * (i % 7)}\n" for i in range(rows)]
     return "day,wind,gust,level\n" + "".join(lines)
 
 
 @pytest.fixture
-def root(ran: Path, tmp_path: Path) -> Path:
+def root(ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     "A copy of it, cache included"
+    monkeypatch.setenv("NBS_ROOT", str(tmp_path / "clone"))
     shutil.copytree(ran, tmp_path / "clone", symlinks=True)
     return tmp_path / "clone"
 
@@ -96,11 +100,16 @@ def run(root: Path, *args: str) -> str:
     return done.stdout
 
 
-def diff(root: Path, *args: str, rc: int = 0) -> dict:
-    "What the command finds, for a program"
-    done = nbs(root, "diff", "a", *args, "--json")
-    assert done.returncode == rc, done.stdout + done.stderr
-    return json.loads(done.stdout)
+def diff(root: Path, *words: str) -> dict:
+    "What a comparison finds, as a program gets it"
+    found = compare(*find_sides(["a", *words]))
+    write_diff(found)
+    return json.loads(json.dumps(as_dict(found)))
+
+
+def fails(root: Path, what: str, *words: str) -> int:
+    "The exit code of the command"
+    return nbs(root, "diff", "a", *words, "--fail-on", what).returncode
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -128,9 +137,12 @@ def test_nothing(root):
     found = diff(root)
     only(found)
     assert (found["verdict"]["word"], found["verdict"]["identical"]) == ("the same", True)
-    assert nbs(root, "diff", "a", "--fail-on", "change").returncode == 0
-    said = nbs(root, "diff", "a").stdout.splitlines()
-    assert said[0] == "Nothing moved from v001 to v002" and len(said) == 3
+    assert fails(root, "change") == 0
+    said = diff_text(compare(*find_sides(["a"]))).splitlines()
+    assert said == [
+        "Nothing moved from v001 to v002",
+        "  The headline is the same: every prediction is the same.",
+    ]
     summary = (root / "reports/a/v002/index.html").read_text()
     assert (
         "config, data, code and packages the same" in summary and 'href="../diff/v001-v002.html"' in summary
@@ -163,8 +175,9 @@ def test_a_config_key(root):
 def test_a_config_key_that_fails_a_check(root):
     edit(root / "configs/a.yaml", "goal: 5", "goal: 1")
     run(root)
-    found = diff(root, "--fail-on", "worse", rc=1)
+    found = diff(root)
     parts = only(found, "config", "checks")
+    assert found["worse"] and found["verdict"]["word"] == "the same"
     assert [(c["code"], c["old"], c["new"]) for c in parts["checks"]] == [("PROBLEM", "pass", "fail")]
 
 
@@ -236,7 +249,7 @@ def test_a_cell_of_text_and_a_remark(root):
         ],
     )
     edit(root / "helpers.py", "def centre(values):\n", "def centre(values):\n    # the middle\n")
-    run(root)
+    run(root, "--force")
     parts = only(diff(root), "code")
     assert [(c["file"], c["kind"]) for c in parts["code"]] == [
         ("03_modeling.ipynb", "text"),
@@ -245,9 +258,9 @@ def test_a_cell_of_text_and_a_remark(root):
 
 
 def test_better(root):
-    slope(root, "0.8 * 0.5")
+    slope(root, "2.0")
     run(root)
-    found = diff(root, "--fail-on", "worse")
+    found = diff(root)
     parts = only(found, "code", "metrics", "figures")
     assert [c["file"] for c in parts["code"]] == ["helpers.py"]
     assert (
@@ -258,9 +271,9 @@ def test_better(root):
 
 
 def test_worse(root):
-    slope(root, "-0.8")
+    slope(root, "-2.0")
     run(root)
-    found = diff(root, "--fail-on", "worse", rc=1)
+    found = diff(root)
     assert found["verdict"]["word"] == "worse" and found["worse"]
     assert nbs(root, "diff", "a", "v002", "v001", "--fail-on", "worse").returncode == 0, (
         "the other way round it is better"
@@ -270,9 +283,13 @@ def test_worse(root):
 
 
 def test_the_same_within_noise(root):
-    slope(root, "0.001")
+    change(
+        root,
+        "evaluation",
+        lambda cells: [{**c, "source": c["source"].replace("0.02 *", "0.5 *")} for c in cells],
+    )
     run(root)
-    found = diff(root, "--fail-on", "worse")
+    found = diff(root)
     parts = only(found, "code", "metrics", "figures")
     assert found["verdict"]["difference"] != 0 and found["verdict"]["word"] == "cannot be told apart"
     assert {m["word"] for m in parts["metrics"]} == {"cannot be told apart"}
@@ -291,7 +308,7 @@ def rewrite(root: Path, version: str, alter: object) -> None:
 
 
 def test_an_artifact_that_is_not_what_it_was_is_not_believed(root):
-    slope(root, "-0.8")
+    slope(root, "-2.0")
     run(root)
     predictions = root / "models/a/v001/predictions.parquet"
     shutil.copyfile(root / "models/a/v002/predictions.parquet", predictions)
@@ -305,14 +322,16 @@ def test_an_artifact_that_is_not_what_it_was_is_not_believed(root):
 def test_another_target_or_no_number_cannot_be_compared(root):
     run(root, "--force")
     rewrite(root, "v002", lambda m: m["config"].update(target="wind"))
-    found = diff(root, "--fail-on", "worse", rc=3)
+    found = diff(root)
+    assert fails(root, "worse") == 3
     assert found["verdict"]["word"] == "cannot be compared" and "target" in found["verdict"]["why"]
     rewrite(root, "v002", lambda m: (m["config"].update(target="level"), m.update(headline={})))
     assert diff(root)["verdict"]["word"] == "cannot be compared"
 
 
 def test_names_of_versions_and_the_working_state(root):
-    assert "only v001" in nbs(root, "diff", "a").stderr
+    with pytest.raises(NbsError, match="only v001"):
+        find_sides(["a"])
     slope(root, "0.5")
     found = diff(root, "now")
     assert (found["old"]["version"], found["new"]["version"], found["verdict"]) == ("v001", "now", None)

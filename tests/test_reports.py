@@ -14,6 +14,7 @@ import report_samples as samples
 from nbs_lib.core.settings import STAGES
 from nbs_lib.runner.card import card_markdown, card_page, wrong_markdown, wrong_page
 from nbs_lib.runner.check_page import render_checks
+from nbs_lib.runner.diff import render_diff
 from nbs_lib.runner.reports import (
     ReportExporter,
     over_budget,
@@ -23,6 +24,7 @@ from nbs_lib.runner.reports import (
     render_summary,
     weights,
 )
+from nbs_lib.runner.trend import render_trend
 
 VOID = {"meta", "input", "img", "br", "hr", "link"}
 
@@ -105,6 +107,11 @@ def site(tmp_path_factory) -> Path:
     (root / "hostile_checks.html").write_text(render_checks(_spoiled()), encoding="utf-8")
     (root / "hostile_card.html").write_text(card_page(_spoiled()), encoding="utf-8")
     (root / "index.html").write_text(render_index(versions), encoding="utf-8")
+    (root / "flights/diff").mkdir()
+    for name in ("v001-v002", "v002-v003", "hostile"):
+        page = render_diff(samples.comparison(hostile=name == "hostile"))
+        (root / f"flights/diff/{name}.html").write_text(page, encoding="utf-8")
+    (root / "flights/trend.html").write_text(render_trend(versions), encoding="utf-8")
     return root
 
 
@@ -145,6 +152,9 @@ def pages(site: Path) -> list[Path]:
         site / "hostile.html",
         site / "hostile_summary.html",
         site / "error.html",
+        site / "flights/diff/v002-v003.html",
+        site / "flights/diff/hostile.html",
+        site / "flights/trend.html",
     ]
 
 
@@ -178,7 +188,7 @@ def test_headings_are_in_order(site):
 
 def test_links_lead_somewhere(site):
     home = site / "flights" / "v003"
-    beside = [home / "checklist.html", home / "model_card.html"]
+    beside = [home / "checklist.html", home / "model_card.html", *pages(site)[-3:]]
     for path in [home / "index.html", home / page_name("modeling"), *beside, site / "index.html"]:
         for link in Page(path.read_text(encoding="utf-8")).links():
             file, _, anchor = link.partition("#")

@@ -102,7 +102,7 @@ def working_state(
     mark = found if isinstance(found, str) else beside["data"].get("fingerprint") if same else "other"
     manifest = {
         "study": study, "version": NOW, "config": as_config(spec), "seed": spec.seed, "task": spec.task,
-        "data": {"fingerprint": mark, "files": files}, "packages": _installed_now(list(beside["packages"])),
+        "data": {"fingerprint": mark, "files": files}, "also_read": _also_read(study, beside), "packages": _installed_now(list(beside["packages"])),
         "python": platform.python_version(), "platform": platform.platform(),
         "stages": stages, "checks": [], "headline": {}, "holdout": {}, "timings": {}, "reused": {},
     }  # fmt: skip
@@ -112,6 +112,16 @@ def working_state(
 def _hashes(modules: dict[str, str]) -> dict[str, str]:
     "The same modules as they are now"
     return {m: file_sha256(located(m)) for m in modules if located(m).is_file()}
+
+
+def _also_read(study: str, beside: dict) -> dict[str, str]:
+    "The files that the other side's stages have read, as they are now"
+    read = {
+        p
+        for r in records_of(Side(study, "", beside, None)).values()
+        for p in r.get("reads", {}).get("files", {})
+    }
+    return {p: file_sha256(located(p)) for p in sorted(read) if located(p).is_file()}
 
 
 def _paths(manifest: dict) -> list[dict]:
@@ -229,7 +239,9 @@ def _columns(side: Side) -> dict[str, str]:
 def _read_files(side: Side) -> dict[str, str]:
     "The files of data that a version has read, with their hashes"
     table = {f["path"]: f["sha256"] for f in side.manifest["data"].get("files", [])}
-    more = [r.get("reads", {}).get("files", {}) for r in records_of(side).values()]
+    more = [r.get("reads", {}).get("files", {}) for r in records_of(side).values()] + [
+        side.manifest.get("also_read", {})
+    ]
     no_data = (".py", ".ini", ".toml", ".mplstyle", ".css", ".j2", ".js")
     return {k: v for part in more for k, v in part.items() if not k.endswith(no_data)} | table
 
@@ -399,10 +411,10 @@ def _near(a: float | None, b: float | None) -> bool:
     return None not in (a, b) and abs(b - a) <= 0.01 * abs(a)
 
 # %% ../../notebooks/runner/09_compare.ipynb #943c45eb
-RATIO, LEAST, WATCH = 1.5, 5.0, 2.0
+RATIO, LEAST, WATCH = 2.0, 10.0, 3.0
 TIME_RULE = (
     f"A stage's time is mentioned when both versions computed it, and it differs by more than {LEAST:.0f} s and "
-    f"by a factor of more than {RATIO}; the time of a prediction, by a factor of more than {WATCH:.0f}."
+    f"by a factor of more than {RATIO:.0f}; the time of a prediction, by a factor of more than {WATCH:.0f}."
 )
 
 

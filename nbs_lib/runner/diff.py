@@ -237,7 +237,8 @@ def _cell_line(c: dict) -> str:
         if x
     )
     kind = {"text": ", text only", "remarks": ", remarks only"}.get(c["kind"], "")
-    return f"{where}: {c['change']}{kind}"
+    note = f"; {c['note']}" if c.get("note") else ""
+    return f"{where}: {c['change']}{kind}{note}"
 
 
 def _feature_line(c: dict) -> str:
@@ -261,7 +262,7 @@ _LINE = {
     "groups": lambda c: f"{c['column']}: {c['group']}: {c['measure']} {_judged(c)}",
     "checks": lambda c: f"{c['code']}: {c['old']} → {c['new']}",
     "numbers": lambda c: f"{c['stage']}: {c['name']} {_arrow(c)}",
-    "figures": lambda c: f"{c['stage']}, {c['section']}: {c['change']}",
+    "figures": lambda c: f"{c['stage']}, {c['section']}: {value_text(c['title'], 60)}: {c['change']}",
     "timings": lambda c: f"{c['what'].replace('_', ' ')}: {_seconds(c['old'])} → {_seconds(c['new'])}",
 }  # fmt: skip
 
@@ -275,7 +276,7 @@ def lines_of(
 
 # %% ../../notebooks/runner/09c_diff.ipynb #080356fd
 def _some(names: list, most: int = 4) -> str:
-    names = list(dict.fromkeys(map(str, names)))
+    names = [value_text(n, 60) for n in dict.fromkeys(map(str, names))]
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
@@ -294,7 +295,8 @@ def _code_line(changes: list[dict]) -> str:
         kinds = {"text": "text", "remarks": "remarks"}
         words = " and ".join(dict.fromkeys(kinds[c["kind"]] for c in changes))
         return f"{words} of {plural(len(changes), 'cell')} edited, no code: {_some([c['file'] for c in changes])}"
-    return f"code of {plural(len(real), 'cell')} changed: {_some([c['file'] for c in real])}"
+    where = f" in {plural(len(real), 'cell')}" if all(c["cell"] for c in real) else ""
+    return f"code changed{where}: {_some([c['file'] for c in real])}"
 
 
 def _data_line(changes: list[dict]) -> str:
@@ -391,6 +393,8 @@ def diff_text(
     most: int = 8,  # lines for each part
 ) -> str:  # what moved, and nothing else
     "The core of a comparison"
+    from nbs_lib.core.show import plain
+
     lines = [title(c)]
     if c.verdict:
         first, detail, _ = lead(c.verdict)
@@ -401,7 +405,7 @@ def diff_text(
         told = lines_of(part, c.parts[part])
         rest = [f"… and {len(told) - most} more"] if len(told) > most + 1 else []
         told = told[:most] if rest else told
-        lines += [f"  {name if not i else '':<17}{line}" for i, line in enumerate([*told, *rest])]
+        lines += [f"  {name if not i else '':<17}{plain(line, 240)}" for i, line in enumerate([*told, *rest])]
     lines += [f"  note: {n}" for n in c.notes]
     return "\n".join([*lines, *(["", c.plan] if c.plan else [])])
 
@@ -509,15 +513,22 @@ def visible_line(
 # %% ../../notebooks/runner/09c_diff.ipynb #a8cf2c59
 def _code_html(changes: list[dict]) -> Markup:
     "Changed code by file and cell; what computes nothing else is folded"
+    from nbs_lib.core.show import plain
+
     parts = []
     real, rest = [c for c in changes if c["kind"] == "code"], [c for c in changes if c["kind"] != "code"]
     for i, c in enumerate(real):
         fold = i >= 12 or len(c["diff"]) > 60
-        head = Markup("<h3>{}</h3>").format(c["file"]) if not i or real[i - 1]["file"] != c["file"] else ""
+        head = (
+            Markup("<h3>{}</h3>").format(plain(c["file"], 200))
+            if not i or real[i - 1]["file"] != c["file"]
+            else ""
+        )
         parts.append(Markup("{}{}").format(head, _one_cell(c, fold)))
     if rest:
         inner = Markup("").join(
-            Markup("<p class='small'>{}</p>{}").format(c["file"], _one_cell(c, False)) for c in rest
+            Markup('<p class="small">{}</p>{}').format(plain(c["file"], 200), _one_cell(c, False))
+            for c in rest
         )
         parts.append(Markup('<details><summary>{}: text or remarks only, nothing that is computed</summary>{}</details>').format(
             plural(len(rest), "cell"), inner))  # fmt: skip
@@ -525,11 +536,15 @@ def _code_html(changes: list[dict]) -> Markup:
 
 
 def _one_cell(c: dict, fold: bool) -> Markup:
-    name = " · ".join(
-        x
-        for x in (c["heading"], f"cell {c['cell']}" if c["cell"] else "", c["change"], c.get("note", ""))
-        if x
+    from nbs_lib.core.show import plain
+
+    where = (
+        plain(c["heading"], 120),
+        f"cell {plain(c['cell'], 60)}" if c["cell"] else "",
+        c["change"],
+        c.get("note", ""),
     )
+    name = " · ".join(x for x in where if x)
     body = _diff_html(c["diff"]) if c["diff"] else ""
     if fold:
         return Markup("<details><summary>{}</summary>{}</details>").format(name, body)
@@ -547,11 +562,13 @@ def _apart(markup: str, prefix: str) -> Markup:
 
 def _figures_html(changes: list[dict], names: tuple[str, str]) -> Markup:
     "Changed figures side by side"
+    from nbs_lib.core.show import plain
+
     parts, used = [], 0
     for i, c in enumerate(changes):
         sides = [c["old"], c["new"]]
         used += sum(len(s or "") for s in sides)
-        head = Markup("<h3>{}: {}</h3>").format(c["stage"], c["section"] or c["title"])
+        head = Markup("<h3>{}: {}</h3>").format(c["stage"], plain(c["section"] or c["title"], 120))
         if used > FIGURES:
             parts.append(
                 Markup("{}<p class='small'>{}, but left out: the page would be too heavy.</p>").format(
@@ -564,7 +581,8 @@ def _figures_html(changes: list[dict], names: tuple[str, str]) -> Markup:
                 n, _apart(s, f"d{i}{'ab'[k]}-") if s else Markup("<p class='grey'>not in this version</p>"))
             for k, (n, s) in enumerate(zip(names, sides, strict=True))
         ]  # fmt: skip
-        parts.append(Markup('{}<div class="nbs-pair">{}</div>').format(head, Markup("").join(cells)))
+        wide = " stacked" if any('class="nbs-figure nbs-wide"' in (s or "") for s in sides) else ""
+        parts.append(Markup('{}<div class="nbs-pair{}">{}</div>').format(head, wide, Markup("").join(cells)))
     return Markup("").join(parts)
 
 # %% ../../notebooks/runner/09c_diff.ipynb #7724bb1b
@@ -588,7 +606,10 @@ def _section(c: Comparison, part: str, names: tuple[str, str]) -> dict:
 
 
 def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    "A sentence from data, to stand on a page"
+    from nbs_lib.core.show import plain
+
+    return plain(text[:1].upper() + text[1:], 400)
 
 
 def _strip(v: dict) -> Markup:
@@ -631,7 +652,7 @@ def render_diff(
 
 def _headline(v: dict, names: tuple[str, str]) -> dict:
     "Old and new value of the headline"
-    label = str(v["label"] or "headline")
+    label = value_text(str(v["label"] or "headline"), 80)
     label = label[:1].upper() + label[1:] + (", lower is better" if v["better"].startswith("low") else "")
     if v["old"] is None or v["new"] is None:
         return {"label": label, "values": ""}

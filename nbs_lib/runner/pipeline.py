@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['EXIT_CODES', 'AHEAD', 'Kernel', 'StageFailed', 'explain_failure', 'Run', 'notebook_path', 'limits_of',
            'execute_stage', 'take_or_run', 'needs', 'Kernels', 'run_stages', 'make_plan', 'why_text', 'unchanged',
-           'run_study', 'look', 'secrets_of', 'check', 'refresh_index', 'tracking', 'NoTracker']
+           'read_code', 'code_findings', 'run_study', 'look', 'secrets_of', 'check', 'refresh_index', 'tracking',
+           'NoTracker']
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #9ca10bb2
 import contextlib
@@ -232,6 +233,7 @@ class Run:
     ordinary: str = ""  # why kernels are not warm, once it was said
     published: dict | None = None  # the manifest, once the version is there
     secrets: dict[str, str] = field(default_factory=dict)  # by name: values that nothing may show
+    comparison: object = None  # with the version before, if there is one
     writers: str = field(default_factory=cache.writers)  # the code that will write the model card
 
 
@@ -581,7 +583,7 @@ def unchanged(
         home = folder("reports") / world.study.name / names[-1]
         keys = {a.stage: a.entry["key"] for a in plan}
         read = {s: cache.as_read(json.loads(notebook_path(s).read_bytes())) for s in STAGES}
-        same = manifest.get("made_of") == cache.made_of(world, keys, read)
+        same = manifest.get("made_of") == cache.made_of(world, keys, read, code_findings(world.study))
         pages = all(file_sha256(home / p) == sha for p, sha in manifest["files"].items())
         if same and pages and _has_artifacts(manifest):
             return manifest
@@ -593,6 +595,37 @@ def _has_artifacts(manifest: dict) -> bool:
     wrote = [a for s in manifest["stages"].values() for a in s["artifacts"].values()]
     files = [(project_root() / a["path"], a["bytes"]) for a in wrote]
     return all(path.is_file() and path.stat().st_size == size for path, size in files)
+
+# %% ../../notebooks/runner/05_pipeline.ipynb #fdc0199c
+def read_code(
+    study: Study,  # the study of the run
+) -> object:  # an audit of the team's notebooks and modules
+    "Read the team's code for leaks; as long as nothing has changed, what was found is looked up"
+    from nbs_lib.trust.code import study_code
+
+    return study_code(study)
+
+
+def code_findings(
+    study: Study,  # the study of the run
+) -> list[dict]:  # by file, cell and line
+    "What the code says about leaks, as plain data"
+    return [f.as_dict() for f in read_code(study).findings]
+
+
+def _answers(run: Run) -> dict[str, dict]:
+    "The stages' answers to the checklist"
+    return {code: answer for s in STAGES for code, answer in run.records[s]["checks"].items()}
+
+
+def _leaks(run: Run, code: object) -> dict:
+    "What the version says about leaks: the stages' audits and the code's"
+    from nbs_lib.core.record import load_artifact
+    from nbs_lib.trust.findings import from_plain
+    from nbs_lib.trust.hunted import hunted
+
+    wrote = [a for s in STAGES for n, a in run.records[s]["artifacts"].items() if n.startswith("leaks_")]
+    return hunted([from_plain(load_artifact(a)) for a in wrote], code, run.study.name)
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #3ee71bb4
 def run_study(
@@ -747,20 +780,23 @@ def _build(run: Run, kernels: Kernels, changes: list[str]) -> None:
         facts = {**context, "stage": stage, "computed": run.records[stage].get("computed")}
         reports.render_stage(nb, nb.with_suffix(".html"), facts)
 
-    with tracking(study, version) as tracker:
+    with tracking(study, version) as tracker, ThreadPoolExecutor(1) as beside:
+        code = beside.submit(read_code, study)
         run_stages(run, kernels, render)
-        manifest = _summarise(run, changes, tracker.answer())
+        manifest = _summarise(run, changes, tracker.answer(), code.result())
         shutil.rmtree(run.building / ".config")
         home = versions.publish(study.name, version, run.building, manifest)
         run.published = manifest
+        _write_comparison(run, home)
         refresh_index()
         tracker.finish(manifest, home)
     _keep_small(run)
 
 
-def _summarise(run: Run, changes: list[str], tracked: dict) -> dict:
+def _summarise(run: Run, changes: list[str], tracked: dict, code: object) -> dict:
     "The manifest, and summary, checklist and model card, once nothing in the version shows a secret"
     from nbs_lib.runner import card, check_page, reports, versions
+    from nbs_lib.trust.hunted import code_answers
 
     study, version = run.study, run.version
     manifest = versions.make_manifest(
@@ -770,12 +806,13 @@ def _summarise(run: Run, changes: list[str], tracked: dict) -> dict:
         parameters={"study": study.name, "set": changes},
         timings={s: run.timings[s] for s in STAGES},
         reused={s: r["computed"] for s in STAGES if (r := run.records[s]).get("computed")},
-        checks={"TRACKED": tracked},
+        checks={"TRACKED": tracked, **code_answers(_answers(run), code, study.name)},
+        leaks=_leaks(run, code),
     )
     manifest["checks"] = check_page.placed(manifest["checks"], run.building)
     manifest["made_of"] = _made_of(run)
     earlier = versions.all_manifests(study.name)
-    manifest["changes"] = versions.compare(earlier[-1], manifest) if earlier else {}
+    manifest["changes"] = _compared(run, earlier[-1], manifest) if earlier else {}
     page = reports.render_summary(manifest, earlier[-1] if earlier else None, [*earlier, manifest])
     (run.building / "index.html").write_text(page, encoding="utf-8")
     (run.building / check_page.NAME).write_text(check_page.render_checks(manifest), encoding="utf-8")
@@ -794,7 +831,7 @@ def _made_of(run: Run) -> str | None:
     "What the version is made of; unknown when a stage could not be kept"
     if not all(run.keys.get(s) for s in STAGES):
         return None
-    return cache.made_of(cache.World(run.study), run.keys, run.read)
+    return cache.made_of(cache.World(run.study), run.keys, run.read, code_findings(run.study))
 
 
 def _scan(run: Run, manifest: dict) -> None:
@@ -828,14 +865,52 @@ def _weigh(run: Run, over_budget: Callable[[str, str], str | None]) -> None:
             run.say(f"  note: {problem}")
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #61b94c0e
+def _compared(run: Run, before: dict, manifest: dict) -> dict:
+    "The short form of the change since the version before; empty when it could not be found out"
+    from nbs_lib.core.record import plain
+    from nbs_lib.runner.compare import Side
+    from nbs_lib.runner.diff import compare, short_form
+
+    old = Side(run.study.name, before["version"], before, run.building.with_name(before["version"]))
+    try:
+        run.comparison = compare(old, Side(run.study.name, run.version, manifest, run.building))
+        return plain(short_form(run.comparison))
+    except Exception as e:
+        run.say(f"  note: the comparison with {old.name} failed: {type(e).__name__}: {e}")
+        return {}
+
+
+def _write_comparison(run: Run, home: Path) -> None:
+    "Write the page of the comparison, and keep the sources that the next one will need"
+    from nbs_lib.runner.cells import keep_sources
+
+    for stage in run.published["stages"].values():
+        keep_sources(stage.get("modules", {}))
+    if run.comparison is None:
+        return
+    from nbs_lib.runner.diff import page_path, render_diff
+
+    run.comparison.new.home = home
+    page = render_diff(run.comparison)
+    if secrets_in(html.unescape(page), run.secrets):
+        return run.say(
+            "  note: the comparison with the version before would show a secret; its page was not written"
+        )
+    write_atomically(page_path(run.comparison.old, run.comparison.new), page.encode("utf-8", "replace"))
+
+# %% ../../notebooks/runner/05_pipeline.ipynb #1512e895
 def refresh_index() -> Path:  # reports/index.html
-    "Write the page that lists all studies and versions"
+    "Write the page that lists all studies and versions, and each study's course"
     from nbs_lib.runner.reports import render_index
+    from nbs_lib.runner.trend import write_trend
     from nbs_lib.runner.versions import all_manifests
 
     path = folder("reports") / "index.html"
     with locked(path.parent):  # two runs that finish at once would each miss the other
-        write_atomically(path, render_index(all_manifests()))
+        found = all_manifests()
+        write_atomically(path, render_index(found))
+        for study in dict.fromkeys(m["study"] for m in found):
+            write_trend([m for m in found if m["study"] == study])
     return path
 
 

@@ -144,13 +144,15 @@ _HEAD = (
     "checks that fail",
     "seconds",
 )
+_NUMBERS = ("value", "rows", "checks that fail", "seconds")
 
 
 def _table(history: list[dict]) -> Markup:
     "All versions, newest first"
     pairs = list(zip(history, [None, *history[:-1]], strict=True))[::-1]
+    right = lambda i: ' class="n"' if _HEAD[i] in _NUMBERS else ""
     join = lambda tag, cells, more="": Markup("").join(
-        Markup(f"<{tag}{more}>{{}}</{tag}>").format(c) for c in cells
+        Markup(f"<{tag}{more}{right(i)}>{{}}</{tag}>").format(c) for i, c in enumerate(cells)
     )
     rows = Markup("").join(Markup("<tr>{}</tr>").format(join("td", _row(m, before))) for m, before in pairs)
     return Markup('<div class="nbs-table" role="group" tabindex="0" aria-label="Versions"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>').format(
