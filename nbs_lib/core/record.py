@@ -373,7 +373,8 @@ def _open_holdout(self: Stage) -> pd.DataFrame:
     with file.open("a", encoding="utf-8") as f:
         f.write(json.dumps(entry) + "\n")
     past = openings(self.study.name, sealed["fingerprint"])
-    self.record["holdout"] = {**sealed, "openings": len(past), "opened": entry["when"]}
+    self.record["holdout"] = {**sealed, "openings": len(past)}
+    self._opened = entry["when"]
     return self._note_input("holdout", "exploration", record["artifacts"]["holdout"])
 
 
@@ -393,7 +394,7 @@ def judged(
     said = hashlib.sha256(
         pd.util.hash_pandas_object(predictions, index=True).to_numpy().tobytes()
     ).hexdigest()
-    entry = {"when": sealed["opened"], "run": self.run, "fingerprint": sealed["fingerprint"], "said": said}
+    entry = {"when": self._opened, "run": self.run, "fingerprint": sealed["fingerprint"], "said": said}
     with ledger_file(self.study.name).open("a", encoding="utf-8") as f:
         f.write(json.dumps(entry) + "\n")
     sealed["models"] = models_judged(self.study.name, sealed["fingerprint"])
