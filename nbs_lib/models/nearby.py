@@ -82,7 +82,7 @@ class Space:
         return out
 
 # %% ../../notebooks/models/03c_nearby.ipynb #c03a3307
-NEIGHBOURS = 900  # rows asked about around one row
+NEIGHBOURS = 700  # rows asked about around one row
 KEPT = 0.5  # share of the row's values that a neighbour keeps
 FITS = 0.5  # R² from which on a local model is shown
 VARIED = 25  # features at most, those of the largest contributions

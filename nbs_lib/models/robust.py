@@ -115,7 +115,7 @@ ALONE = [
     ("× 1,000", rescaled, 1.0, ("number",)),
     ("never seen", unknown, 1.0, ("category",)),
 ]
-TRIED = 12  # columns that are damaged alone, at most
+TRIED = 8  # columns that are damaged alone, at most
 
 
 def damages(
