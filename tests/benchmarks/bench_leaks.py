@@ -22,6 +22,7 @@ from leaks import PLANTS, TWINS, Case, case
 from leaks_tables import FRESH, FRESH_FOLDER
 from tables import FOLDER, TABLES, Table
 
+from nbs_lib.tasks.intervals import rate_interval
 from nbs_lib.trust.data import audit_data
 
 ROOT = HERE.parents[1]
@@ -104,9 +105,12 @@ def read(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def percent(k: float, n: float) -> str:
-    "A share, with its numbers"
-    return f"{100 * k / n:.1f} % ({k:.0f} of {n:.0f})" if n else "none"
+def percent(k: float, n: float, sure: bool = False) -> str:
+    "A share, with its numbers and perhaps its 95 % interval"
+    if not n:
+        return "not run"
+    _, low, high = (100 * x for x in rate_interval(np.arange(n) < k)) if sure else (0, 0, 0)
+    return f"{100 * k / n:.1f} % ({k:.0f} of {n:.0f}" + (f"; {low:.1f} to {high:.1f} %)" if sure else ")")
 
 
 def report(rows: list[dict]) -> str:
@@ -122,7 +126,7 @@ def report(rows: list[dict]) -> str:
     for part in PARTS:
         a, b = leaks[leaks["part"] == part], clean[clean["part"] == part]
         lines.append(
-            f"| {part} | {percent(a['found'].sum(), len(a))} | {percent(a['leak'].sum(), len(a))} | {percent(alarm(b['others']).sum(), len(b))} | {percent(sure(b['others']).sum(), len(b))} |"
+            f"| {part} | {percent(a['found'].sum(), len(a), True)} | {percent(a['leak'].sum(), len(a))} | {percent(alarm(b['others']).sum(), len(b), True)} | {percent(sure(b['others']).sum(), len(b))} |"
         )
     lines += [
         "",
@@ -163,7 +167,7 @@ def report(rows: list[dict]) -> str:
             for m in wrong.itertuples()
         ),
     ]
-    time = f"An audit took {r['seconds'].median():.1f} s at the median and {r['seconds'].max():.1f} s at most, on one core."
+    time = f"An audit took {r['seconds'].median():.1f} s at the median and {r['seconds'].max():.1f} s at most, on one core that other work shared."
     return "\n".join([HEAD, *lines[: lines.index("")], "", time, *lines[lines.index("") :], ""])
 
 
@@ -174,10 +178,18 @@ tables, each in several disguises, and hunted with one call of `audit_data`. Cle
 or with something harmless that looks alike. A leak is found if an alarm (leak or suspicion) of a fitting code names the
 planted column, where there is one. Any alarm on a clean twin is a false one; shifts are no alarms.
 
-Limits were chosen on the tables marked *tune* and on nothing else; tables marked *judge* are only judged on. Tables are
-cut to 4,000 rows, so that the small effects are the hard ones. Each table gets one in six of the disguises, in turn, and
-every second clean twin. (One judge table was seen by mistake: Chicago's weekdays led to the rule that parts of the
-row's own time are never accused.)
+Limits were chosen on the tables marked *tune*; tables marked *judge* are judged on, and their misses were read, so that
+some rules were mended after them; tables marked *fresh* were chosen by name and never tuned on. Tables are cut to 4,000
+rows, so that the small effects are the hard ones. Each table gets one in six of the disguises, in turn, and every second
+clean twin; `--turn` takes others, cases that no rule has seen. The results here are of turns that were run for the first
+time with the rules as they are; a part without results has not been run with them. (One judge table was seen by
+mistake: Chicago's weekdays led to the rule that parts of the row's own time are never accused.)
+
+The first turn on the fresh tables, before the last rule: 94.2 % found (242 of 257), 0 of 100 clean twins accused. That
+rule finds sums of three columns; it was made from misses of the other tables. Misses lie mostly in tables of fewer than 1,000 rows, or of many classes whose honest columns are
+nearly perfect themselves.
+
+A file that stands in the order of its target is a remark and no alarm; it counts as found.
 
 ```sh
 make bench-leaks ARGS="--every 6 --twins 2"   # runs what is missing in docs/benchmarks/leaks.jsonl, writes this page
