@@ -251,7 +251,7 @@ _FIGURE = re.compile(r'<figure class="nbs-figure nbs-(?:column|wide)".*?</figure
 
 def _drawn(markup: str) -> str:
     "A figure without what only says where it stands"
-    markup = re.sub(r' id="[^"]*"', "", markup)
+    markup = re.sub(r'<div class="nbs-plot"[^>]*>', "<div>", re.sub(r' id="[^"]*"', "", markup))
     return re.sub(r'(href="#|url\(#)[^")]*', r"\1", markup)
 
 

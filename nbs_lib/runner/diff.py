@@ -557,6 +557,11 @@ FIGURES = 2_000_000  # bytes of figures on one page; further ones are named only
 def _apart(markup: str, prefix: str) -> Markup:
     "A figure whose identifiers are its own, though another on the page has the same"
     markup = re.sub(r' id="([^"]*)"', rf' id="{prefix}\1"', markup)
+    if (
+        "nbs-wide" in markup
+    ):  # scrolls on a phone, so the keyboard has to reach it; older versions did not say so
+        frame = r'<div class="nbs-plot"(?![^>]*tabindex)'
+        markup = re.sub(frame, '<div class="nbs-plot" role="group" tabindex="0" aria-label="figure"', markup)
     return Markup(re.sub(r'(href="#|url\(#)([^")]+)', rf"\g<1>{prefix}\2", markup))
 
 
