@@ -814,11 +814,12 @@ def todos(
             where = f"{stage}: {plain(section, 60)}" if section else stage
             found.append({"text": plain(todo.get("text", ""), 400), "href": href, "where": where})
             stages.add(stage)
-    for text in (manifest.get("leaks") or {}).get("todos") or []:
-        found.insert(0, {"text": plain(text, 400), "href": "#leaks", "where": "leaks hunted"})
+    leaks = [str(t) for t in (manifest.get("leaks") or {}).get("todos") or []]
+    found[:0] = [{"text": plain(t, 400), "href": "#leaks", "where": "leaks hunted"} for t in leaks]
     for check in manifest.get("checks") or []:
         stage = check.get("stage")
-        if check.get("verdict") == "fail" and (stage not in stages or check.get("phase") == OWN):
+        said = any(t[:60] in str(check.get("evidence")) for t in leaks)  # a leak needs to be told once
+        if check.get("verdict") == "fail" and not said and (stage not in stages or check.get("phase") == OWN):
             text = f"{plain(check.get('question', check.get('code', '')), 200)} No: {plain(check.get('evidence') or 'see the stage', 300)}"
             href, where = place_of(check)
             found.append(
