@@ -151,7 +151,7 @@ _LIBRARIES = ("scikit-learn", "lightgbm", "xgboost-cpu", "xgboost", "catboost", 
 
 
 def _stated(b: Book, key: str) -> list[Piece]:
-    return b.text("config", "card", key) or [f"not stated (`card: {key}:`)"]
+    return b.text("config", "card", key) or [f"not written (`card: {key}:` in the study)"]
 
 
 def _code(b: Book) -> list[Piece]:
@@ -214,10 +214,12 @@ def use(
     question = b.text("question", limit=300)
     return [
         Block("heading", ["Intended use"]),
-        *([Block("text", ["The question that it answers: ", *question])] if question else []),
-        _missing(b, "intended_use", "what the model is made for"),
-        _missing(b, "users", "who is meant to use it"),
-        _missing(b, "out_of_scope", "what it must not be used for"),
+        *_facts(
+            ("Question", question),
+            ("Made for", _stated(b, "intended_use")),
+            ("Users", _stated(b, "users")),
+            ("Out of scope", _stated(b, "out_of_scope")),
+        ),
     ]
 
 
