@@ -1592,6 +1592,8 @@ def show_groups(
     table, gap, overall = compare_groups(j, attributes)
     mine = gap[gap["measure"].isin(list(overall))]
     bad = unfair(j, gap, list(overall))
+    for row in mine.itertuples():
+        stage.metric(f"gap_{row.attribute}_{row.measure}".replace(" ", "_"), row.gap, row.low, row.high)
     texts = {
         name: gap_sentence(j, name, *(g[g["attribute"] == name] for g in (table, mine, bad)))
         for name in attributes
