@@ -60,6 +60,7 @@ from nbs_lib.models.mend import (
     look_for_wrong_labels,
 )
 from nbs_lib.models.nearby import (
+    CHANGEABLE,
     COLUMNS,
     Space,
     agree,
@@ -1139,6 +1140,7 @@ def fixed_columns(
 def show_turned(
     stage: Stage,  # where it is shown
     j: Judged,  # the holdout
+    e: Explanation,  # ranks the features
     picked: dict[str, int],  # positions of the telling rows
     known: Known,  # training rows
 ) -> None:
@@ -1146,8 +1148,9 @@ def show_turned(
     specs = getattr(j.model.features, "plan", {"features": []})["features"]
     past = {s["name"] for s in specs if s["how"] == "history"}
     groups = movable(
-        list(j.features.columns), {s["name"]: s["sources"] for s in specs}, fixed_columns(j.study), past
+        list(e.importance().index), {s["name"]: s["sources"] for s in specs}, fixed_columns(j.study), past
     )
+    groups = dict(list(groups.items())[:CHANGEABLE])
     if not groups or len(known.frame) < 30:
         stage.note(
             "No smallest change is looked for: "
