@@ -988,7 +988,7 @@ def show_reliance(
         return None
     probe = probe_of(j, 1.2, (MOST + 1) * REPEATS)
     both = reliance(probe, e, feature_groups(e, probe.features, kin_of(j.model)))
-    if both["worse"].isna().all():
+    if both["low"].isna().all():
         stage.note(
             f"Nothing is shuffled: {j.metric.label} cannot be computed on {plural(len(probe.y), 'row')}."
         )
@@ -1411,7 +1411,7 @@ def show_robustness(
             f"The model fails on rows with {', '.join(found.loc[found['refused'], 'damage'][:3])}, so they get no prediction at all."
         )
     found = found[~found["refused"]]
-    if not len(found) or found["worse"].isna().all():
+    if not len(found) or found["low"].isna().all():
         stage.note(
             "Nothing is damaged: "
             + (
