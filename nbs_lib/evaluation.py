@@ -62,6 +62,7 @@ from nbs_lib.models.mend import (
     look_for_wrong_labels,
 )
 from nbs_lib.models.nearby import (
+    CHANGEABLE,
     COLUMNS,
     Space,
     agree,
@@ -1127,7 +1128,7 @@ def show_reliance(
         return None
     probe = probe_of(j, 1.2, (MOST + 1) * REPEATS)
     both = reliance(probe, e, feature_groups(e, probe.features, kin_of(j.model)))
-    if both["worse"].isna().all():
+    if both["low"].isna().all():
         stage.note(
             f"Nothing is shuffled: {j.metric.label} cannot be computed on {plural(len(probe.y), 'row')}."
         )
@@ -1279,6 +1280,7 @@ def fixed_columns(
 def show_turned(
     stage: Stage,  # where it is shown
     j: Judged,  # the holdout
+    e: Explanation,  # ranks the features
     picked: dict[str, int],  # positions of the telling rows
     known: Known,  # training rows
 ) -> None:
@@ -1286,8 +1288,9 @@ def show_turned(
     specs = getattr(j.model.features, "plan", {"features": []})["features"]
     past = {s["name"] for s in specs if s["how"] == "history"}
     groups = movable(
-        list(j.features.columns), {s["name"]: s["sources"] for s in specs}, fixed_columns(j.study), past
+        list(e.importance().index), {s["name"]: s["sources"] for s in specs}, fixed_columns(j.study), past
     )
+    groups = dict(list(groups.items())[:CHANGEABLE])
     if not groups or len(known.frame) < 30:
         stage.note(
             "No smallest change is looked for: "
@@ -1741,7 +1744,7 @@ def show_robustness(
             f"The model fails on rows with {', '.join(found.loc[found['refused'], 'damage'][:3])}, so they get no prediction at all."
         )
     found = found[~found["refused"]]
-    if not len(found) or found["worse"].isna().all():
+    if not len(found) or found["low"].isna().all():
         stage.note(
             "Nothing is damaged: "
             + (

@@ -110,7 +110,7 @@ def show_all(judged, stage):
     ev.show_courses(stage, judged, explanation)
     known = ev.known_rows(judged, make_frame(np.random.default_rng(5), 400, task))
     ev.show_rows(stage, judged, explanation, few, picked, known)
-    ev.show_turned(stage, judged, picked, known)
+    ev.show_turned(stage, judged, explanation, picked, known)
     ev.show_robustness(stage, judged, explanation, 0.1)
     ev.show_hardest(stage, judged, explanation, known)
     kinds = {"wind": "number", "warm": "number", "damp": "number", "town": "category"}

@@ -59,7 +59,7 @@ def show_what_was_added(judged, stage, train, oof=None):
     known = ev.known_rows(judged, train)
     ev.show_steadiness(stage, judged, explanation, known)
     ev.show_rows(stage, judged, explanation, few, picked, known)
-    ev.show_turned(stage, judged, picked, known)
+    ev.show_turned(stage, judged, explanation, picked, known)
     ev.show_robustness(stage, judged, explanation, 0.1)
     ev.show_hardest(stage, judged, explanation, known)
     if judged.model.classes:

@@ -127,8 +127,8 @@ def row_cost(
             total += 0.04 * len(estimator._predictors) * len(estimator._predictors[0])
         elif hasattr(estimator, "estimators_"):
             total += 0.4 * len(estimator.estimators_)
-        elif hasattr(estimator, "n_samples_fit_"):  # nearest neighbours
-            total += 0.05 * estimator.n_samples_fit_
+        elif hasattr(estimator, "n_samples_fit_") or hasattr(estimator, "rows_"):  # nearest neighbours
+            total += 0.05 * (getattr(estimator, "n_samples_fit_", None) or len(estimator.rows_))
         else:
             total += 40.0 if isinstance(estimator, Kernel) else 3.0
     return total
