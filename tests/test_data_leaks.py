@@ -75,7 +75,7 @@ def audit_of(c: Case):
 def test_leaks_are_found(tables, kind, name, table):
     c = planted(tables, kind, name, table)
     audit = audit_of(c)
-    hits = [f for f in audit.alarms if f.code in c.codes]
+    hits = [f for f in audit.findings if f.code in c.codes]  # a file in the target's order is a remark
     assert hits, findings_table(audit.findings)
     assert not c.columns or any(x in f.columns for f in hits for x in c.columns)
     assert all(

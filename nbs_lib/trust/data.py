@@ -387,7 +387,7 @@ def audit_data(
     rows = audit_rows(
         study, train, kinds, holdout, plain + [c for c in used if c in train and c not in plain]
     )
-    origin, shift = [], []
+    origin, shift = [], [Look("SHIFT", 0, "the holdout is closed", done=False)]
     if not _no_test(rows.findings):
         origin = find_origin(study, train, holdout, builder, features, holdout_features)
     columns = _features_audit(study, train, kinds, plan, builder, used, rows, prepare)

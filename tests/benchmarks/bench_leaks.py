@@ -186,8 +186,8 @@ time with the rules as they are; a part without results has not been run with th
 mistake: Chicago's weekdays led to the rule that parts of the row's own time are never accused.)
 
 The first turn on the fresh tables, before the last rule: 94.2 % found (242 of 257), 0 of 100 clean twins accused. That
-rule finds sums of three columns; it was made from misses of the other tables. Misses lie mostly in tables of fewer than 1,000 rows, or of many classes whose honest columns are
-nearly perfect themselves.
+rule finds sums of three columns; it was made from misses of the other tables. Misses lie mostly in tables of fewer than
+1,000 rows, or of many classes whose honest columns are nearly perfect themselves.
 
 A file that stands in the order of its target is a remark and no alarm; it counts as found.
 
