@@ -346,7 +346,7 @@ def _by_verdict(changes: list[dict]) -> str:
     found = {
         w: [c["label"] for c in changes if c["word"] == w] for w in dict.fromkeys(c["word"] for c in changes)
     }
-    return "; ".join(f"{' and '.join(names)} {w}" for w, names in found.items())
+    return "; ".join(f"{', '.join(names)}: {w}" for w, names in found.items())
 
 
 def _by_word(changes: list[dict]) -> str:

@@ -393,7 +393,6 @@ def _change(d: np.ndarray, groups: np.ndarray | None) -> dict:
 def slice_changes(
     old: Side,  # a version
     new: Side,  # another
-    most: int = 12,  # slices
 ) -> list[dict]:  # column, part, rows, what, word, old, new, difference, low, high, p
     "The parts of the holdout in which the loss moved"
     study, frame = study_of(new), new.artifact("exploration", "holdout")
@@ -424,7 +423,7 @@ def slice_changes(
                     }
                 )
     found = _tested(rows, 0.05 * float(before.mean()))
-    return [{"word": WORSE if r["difference"] > 0 else BETTER, **r} for r in found[:most]]
+    return [{"word": WORSE if r["difference"] > 0 else BETTER, **r} for r in found]
 
 # %% ../../notebooks/runner/09a_scores.ipynb #fa5c2955
 def _measures(
