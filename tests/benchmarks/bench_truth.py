@@ -17,6 +17,8 @@ sys.path.insert(0, str(HERE.parent))
 
 import truths as t
 
+from nbs_lib.tasks.intervals import wilson
+
 ROOT = HERE.parents[1]
 RESULTS, PAGE = ROOT / "docs/benchmarks/truth.jsonl", ROOT / "docs/benchmarks/truth.md"
 SIZES = [(200, None), (2000, None), (200, 10), (200, 20), (2000, 10), (2000, 20), (2000, 60)]
@@ -124,11 +126,11 @@ def run(args: argparse.Namespace) -> None:
 
 
 def said(value: float, sims: int) -> str:
-    "A share in percent, with twice its standard error"
-    share = value if isinstance(value, float) else value / sims
+    "A share in percent, with its 95 % interval"
     if isinstance(value, float):
-        return f"{100 * share:.1f}"
-    return f"{100 * share:.1f} ± {200 * (share * (1 - share) / sims) ** 0.5:.1f}"
+        return f"{100 * value:.1f}"
+    low, high = wilson(value, sims)
+    return f"{100 * value / sims:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def report(rows: dict[tuple, dict]) -> str:
@@ -143,7 +145,7 @@ def report(rows: dict[tuple, dict]) -> str:
             "",
             f"## {title}",
             "",
-            f"{text} In percent, with twice the standard error of the simulation.",
+            f"{text} In percent, with Wilson's 95 % interval.",
             "",
         ]
         lines += [
