@@ -264,6 +264,10 @@ time; the others have no place for it.
 
 Tables marked *tune* may be looked at while nbs is tuned; tables marked *judge* are only judged on. Believe those.
 
+The results here were measured on one core of a machine whose second core was busy with other work, for every system. On
+a quiet machine nbs (60 seconds, an earlier state, in docs/benchmarks/models.jsonl too) came out better: mean rank 1.75,
+ahead of AutoGluon on 13 of 20 tables; the others were not measured again there.
+
 ```sh
 make bench-models                                            # runs what is missing in docs/benchmarks/models.jsonl
 make bench-models ARGS="--systems nbs --tables judge --budget 60 --seeds 0,1 --cores 1"
