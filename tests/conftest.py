@@ -1,5 +1,6 @@
 "Scratch projects: the checkout's notebooks, studies and data of one's own, nothing written outside a temporary folder."
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -72,6 +73,16 @@ def cli(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
         return int(end.value.code or 0), out, err
 
     return call
+
+
+def processes_in(folder: Path) -> list[str]:
+    "Processes that work in a folder; one that ends meanwhile does not"
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cwd"):
+        with contextlib.suppress(OSError):
+            if str(folder) in os.path.realpath(place):
+                found.append(str(place))
+    return found
 
 
 def browser_path() -> str | None:

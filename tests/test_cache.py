@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import BIN, environment, nbs
+from conftest import BIN, environment, nbs, processes_in
 from hypothesis import given
 from hypothesis import strategies as st
 from small import add_cell, change, code, make_small, prose
@@ -246,7 +246,7 @@ def test_after_a_kill_the_same_command_goes_on(project):
     process.send_signal(signal.SIGKILL)
     process.wait()
     time.sleep(2)
-    assert [p for p in Path("/proc").glob("[0-9]*/cwd") if str(project) in os.path.realpath(p)] == []
+    assert processes_in(project) == []
     assert not (project / "reports/a/v002").exists()
     change(project, "modeling", lambda cells: [c for c in cells if "sleep" not in c["source"]])
     assert run(project)[0] == []

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import BIN, environment, nbs
+from conftest import BIN, environment, nbs, processes_in
 from small import PARAMETERS, add_cell, change, code, make_small
 
 PRINTED = "print('fold 1 of 5')\nprint('fold 2 of 5', flush=True)\n"
@@ -37,13 +37,9 @@ def nothing_is_left(root: Path) -> None:
     left = [*root.glob("reports/a/*v0*"), *root.glob("data/*/a/*"), *root.glob("models/a/*")]
     assert left == []
     deadline = time.time() + 10
-    while processes(root) and time.time() < deadline:
+    while processes_in(root) and time.time() < deadline:
         time.sleep(0.2)
-    assert processes(root) == []
-
-
-def processes(root: Path) -> list[str]:
-    return [str(p) for p in Path("/proc").glob("[0-9]*/cwd") if str(root) in os.path.realpath(p)]
+    assert processes_in(root) == []
 
 
 def kept_page(root: Path, stage: str) -> str:

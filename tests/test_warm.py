@@ -85,7 +85,7 @@ def gone(pid: int, seconds: float = 20) -> bool:
     while time.time() < deadline:
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return True
         if state == "Z":
             return True

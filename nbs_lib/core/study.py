@@ -368,7 +368,7 @@ class CheckSpec(_Part):
         0.20, "FAIRNESS, numbers: the largest difference of errors between groups, as a share of the overall error", "a rule of thumb", gt=0,
     )  # fmt: skip
     four_fifths: float = _limit(
-        0.80, "FAIRNESS: the smallest ratio of the lowest to the highest selection rate", "the four-fifths rule, 29 CFR 1607.4(D), 1978", gt=0, le=1,
+        0.80, "FAIRNESS, two classes: the smallest ratio of the lowest to the highest selection rate; 0 where none is asked for", "the four-fifths rule, 29 CFR 1607.4(D), 1978", ge=0, le=1,
     )  # fmt: skip
     latency_ms: float = _limit(
         1000.0, "LATENCY: milliseconds within which 95 of 100 single rows are answered", "one second, after which a person's flow of thought breaks, Nielsen 1993", gt=0,
