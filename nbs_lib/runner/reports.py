@@ -30,9 +30,9 @@ from nbconvert.exporters.templateexporter import TemplateExporter
 
 import nbs_assets
 from ..core.checklist import OWN, waiver_words
+from ..core.files import parse
 from ..core.settings import STAGES, number_setting
 from ..core.show import DASH, digits_for, fmt, plain, plural, safe, table_html, visible
-from .cache import parse
 
 # %% ../../notebooks/runner/03_reports.ipynb #10a29aa0
 ASSETS = Path(nbs_assets.__file__).parent

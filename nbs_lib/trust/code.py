@@ -21,7 +21,7 @@ from functools import cached_property, lru_cache
 from importlib import import_module
 from pathlib import Path
 
-from ..core.files import write_atomically
+from ..core.files import parse, write_atomically
 from ..core.settings import NbsError, did_you_mean, folder, project_root, relative
 
 # %% ../../notebooks/trust/00_code.ipynb #97e94e48
@@ -213,7 +213,7 @@ class Cell:
         "As a tree; raises what the parser raises"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as an invalid escape in the user's code
-            return ast.parse(self.source)
+            return parse(self.source)
 
 
 @dataclass
