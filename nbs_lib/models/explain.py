@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LABELS', 'TREE_WORK', 'NODES', 'HALVES', 'SMALLEST', 'PATHS', 'owners', 'sources_of', 'Explanation', 'members_of',
            'affordable_rows', 'sampled', 'model_output', 'Share', 'together', 'explain_ensemble', 'explain',
-           'importance_figure', 'dependence_figure', 'contributions', 'in_probability', 'rows_figure']
+           'importance_figure', 'dependence_figure', 'in_probability']
 
 # %% ../../notebooks/models/03_explain.ipynb #2e5877f8
 from collections.abc import Callable
@@ -662,32 +662,6 @@ def dependence_figure(
         ax.set_title(short(name, 30) + (f" → {short(e.outputs[output], 12)}" if len(e.outputs) > 1 else ""))
     return fig
 
-# %% ../../notebooks/models/03_explain.ipynb #0fffeee1
-def contributions(
-    e: Explanation,  # holds the row
-    row: int,  # its position
-    output: int = 0,  # which class
-    top: int = 6,  # features shown one by one
-) -> pd.DataFrame:  # feature, value (as text), contribution; the largest first, the rest together
-    "One prediction, taken apart"
-    v = e.values[row, :, output]
-    order = np.argsort(-np.abs(v), kind="stable")
-    shown = order[:top] if len(order) > top + 1 else order
-    rows = [(e.names[j], _value_text(e.features.iat[row, j]), v[j]) for j in shown]
-    if len(shown) < len(order):
-        rows.append((f"{len(order) - len(shown):,} others", "", v[order[top:]].sum()))
-    return pd.DataFrame(rows, columns=["feature", "value", "contribution"])
-
-
-def _value_text(value: object) -> str:
-    return (
-        "missing"
-        if pd.isna(value)
-        else fmt(value)
-        if isinstance(value, (int, float, np.number))
-        else short(value, 20)
-    )
-
 # %% ../../notebooks/models/03_explain.ipynb #871bfc1e
 def in_probability(
     e: Explanation,  # gives the unit
@@ -701,32 +675,3 @@ def in_probability(
         if e.unit == "probability"
         else fmt(x, 2 if e.unit == "log-odds" else None, "" if e.unit == "log-odds" else e.unit)
     )
-
-# %% ../../notebooks/models/03_explain.ipynb #f8570020
-def rows_figure(
-    e: Explanation,  # holds the rows
-    picked: dict[str, tuple[int, int]],  # title: position of the row, position of the output
-) -> Figure:
-    "A few predictions, taken apart"
-    tables = {name: contributions(e, *at) for name, at in picked.items()}
-    heights = [len(t) + 1.2 for t in tables.values()]
-    fig, axes = plt.subplots(
-        len(tables),
-        1,
-        figsize=(WIDTH["wide"], 0.4 + 0.24 * sum(heights)),
-        height_ratios=heights,
-        sharex=True,
-        squeeze=False,
-    )
-    for ax, (name, table) in zip(axes[:, 0], tables.items(), strict=True):
-        at, v = np.arange(len(table)), table["contribution"].to_numpy()
-        ax.barh(at, v, color=[PALETTE["accent"] if c >= 0 else PALETTE["compare"] for c in v], height=0.66)
-        ax.axvline(0, color=PALETTE["grey"], lw=0.8)
-        labels = [
-            f"{short(f, 34)} = {x}" if x else f for f, x in zip(table["feature"], table["value"], strict=True)
-        ]
-        ax.set_yticks(at, labels)
-        ax.set(title=name, ylim=(len(table) - 0.4, -0.6))
-        ax.grid(axis="y", visible=False)
-    axes[-1, 0].set_xlabel("contribution" + (f" ({e.unit})" if e.unit else ""))
-    return fig

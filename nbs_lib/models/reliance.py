@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['ALIKE', 'MOST', 'COMPARED', 'REPEATS', 'GRID', 'VARIED', 'REFITS', 'REFIT_ROWS', 'REFIT_ROUNDS', 'spread', 'Probe',
            'row_cost', 'affordable', 'alike', 'kin_of', 'group_name', 'feature_groups', 'reliance', 'disagreement',
-           'rank_agreement', 'reliance_figure', 'Course', 'outputs_of', 'courses', 'course_sentence', 'courses_figure',
-           'refits', 'Steadiness', 'steadiness', 'steadiness_sentence']
+           'reliance_figure', 'Course', 'outputs_of', 'courses', 'course_sentence', 'courses_figure', 'refits',
+           'Steadiness', 'steadiness', 'steadiness_sentence']
 
 # %% ../../notebooks/models/03b_reliance.ipynb #01b5091d
 from dataclasses import dataclass
@@ -274,13 +274,6 @@ def disagreement(
         return f"{short(first, 40)} moves predictions most, but {label} needs {short(needed, 40)} most."
     return f"Both ways of counting put {short(first, 40)} first, and {label} needs each of the {min(len(single), 5)} that move predictions most."
 
-
-def rank_agreement(
-    both: pd.DataFrame,  # from `reliance`
-) -> float:  # Spearman's; NaN with fewer than three groups
-    "How far the two rankings agree"
-    return float(both["shap"].corr(both["worse"], method="spearman")) if len(both) > 2 else np.nan
-
 # %% ../../notebooks/models/03b_reliance.ipynb #e9eb928f
 def reliance_figure(
     both: pd.DataFrame,  # from `reliance`
@@ -534,16 +527,16 @@ def steadiness_sentence(
     if s.settled:
         n = len(s.settled)
         text = (
-            f"Settled {'is the first place' if n == 1 else f'are the first {n} places'}: {', '.join(short(x, 30) for x in s.settled)}; with other rows of the holdout the places below could change."
+            f"With other rows of the holdout the first {'place' if n == 1 else f'{n} places'} would stay ({', '.join(short(x, 30) for x in s.settled)}); those below could change."
             if n < s.top
-            else f"All of the first {n} places are settled."
+            else f"With other rows of the holdout all of the first {n} places would stay."
         )
     else:
-        text = "Not even the first place is settled: with other rows of the holdout another feature could have come first."
+        text = "With other rows of the holdout another feature could have come first."
     known = s.agreement[np.isfinite(s.agreement)]
     if len(known):
         text += (
             f" {member} fitted again {len(s.agreement)} times on parts of the training rows ranks the first {s.top} alike to "
-            f"{fmt(known.mean(), 2)} (Kendall's tau, {fmt(known.min(), 2)} to {fmt(known.max(), 2)}) and puts the same feature first in {percent(s.fixed)} of the fits."
+            f"{fmt(known.mean(), 2)} (Kendall's tau, {fmt(known.min(), 2)} to {fmt(known.max(), 2)}) and puts the same feature first {round(s.fixed * len(s.agreement))} times."
         )
     return text

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['read_cells', 'line_diff', 'cell_changes', 'keep_sources', 'source_of', 'module_cells', 'module_changes',
-           'module_names', 'code_changes', 'figures_of', 'figure_changes']
+           'code_changes', 'figures_of', 'figure_changes']
 
 # %% ../../notebooks/runner/09b_cells.ipynb #c02c9029
 import difflib
@@ -213,13 +213,6 @@ def module_changes(
 # %% ../../notebooks/runner/09b_cells.ipynb #30316925
 def _stage_notebooks() -> set[str]:
     return {p.name for s in STAGES for p in folder("notebooks").glob(f"0[0-9]_{s}.ipynb")}
-
-
-def module_names(
-    changes: list[dict],  # from `code_changes`
-) -> list[str]:  # "helpers", "nbs_lib.core.show", "02_features.ipynb"
-    "The files in which code differs"
-    return list(dict.fromkeys(c["file"] for c in changes))
 
 # %% ../../notebooks/runner/09b_cells.ipynb #bb9fdb52
 def _notebook(side: Side, stage: str) -> tuple[str, dict] | None:

@@ -31,7 +31,7 @@ SEVERITIES = ("leak", "suspicion", "shift", "note")
 
 # %% ../../notebooks/trust/01_findings.ipynb #3d5cb220
 CODES = {
-    "NO-TEST": ("L1.1", "the holdout is the training part"),
+    "NO-TEST": ("L1.1", "a holdout that is the training part"),
     "COPIES": ("L1.4", "holdout rows that stand in training"),
     "NEAR-COPIES": ("L1.4", "holdout rows that stand in training, slightly changed"),
     "RESAMPLED": ("L1.2", "rows multiplied before the split"),

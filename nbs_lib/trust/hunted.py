@@ -108,7 +108,11 @@ def _line(f: Finding | in_code.Finding) -> str:
 def _clean(looks: list[Look]) -> str:
     "What was looked at, in few words"
     said = list({x.code: f"{CODES[x.code][1]}: {x.found}" for x in reversed(looks)}.values())[::-1]
-    return "; ".join(said[:2]) + (f"; and {plural(len(said) - 2, 'more test')}" if len(said) > 2 else "")
+    return (
+        ("looked for " if said else "")
+        + "; ".join(said[:2])
+        + (f"; and {plural(len(said) - 2, 'more test')}" if len(said) > 2 else "")
+    )
 
 
 def kinds_looked_for(
