@@ -559,6 +559,10 @@ def against_champion(
         )
         stage.finding(champion_sentence(champion))
         return None
+    if j.positive and f"p_{j.positive}" not in theirs:
+        champion.model, champion.why = None, f"it does not know the class {j.positive!r}"
+        stage.finding(champion_sentence(champion))
+        return None
     if theirs.equals(j.predictions):
         champion.same = stage.record["champion"]["same"] = True
         stage.finding(champion_sentence(champion))
@@ -864,7 +868,7 @@ def kept_sentence(
         return ""
     promised = j.model.ranges["level"]
     if "set" in found:
-        held = np.array([y in s.split("|") for y, s in zip(j.y.astype(str), found["set"], strict=True)])
+        held = np.array([f"|{y}|" in f"|{s}|" for y, s in zip(j.y.astype(str), found["set"], strict=True)])
         several, width = (
             (found["size"] > 1).mean(),
             f"{percent((found['size'] == 1).mean())} of them name a single class",
@@ -979,6 +983,8 @@ def show_time(
         stage.note(
             "The study names no time."
             if when is None
+            else "No row of the holdout has a time."
+            if not when.notna().any()
             else "The holdout spans too little time to be cut into periods."
         )
         return
@@ -1331,11 +1337,13 @@ def show_turned(
     where = (
         "In no row"
         if not n
+        else "In this row"
+        if len(rows) == 1
         else "In each of these rows"
         if n == len(rows)
         else f"In {n} of these {len(rows)} rows"
     )
-    stage.finding(f"{where} a change of one to {COLUMNS} columns is enough for {what}.")
+    stage.finding(f"{where} a change of one to {COLUMNS} columns was found that is enough for {what}.")
     stage.show(
         pd.DataFrame(rows, columns=["row is", "row", "predicted", "smallest change found", "then"]),
         f"Values come from single training rows among {fmt(len(known.frame))}. This is about the model and no advice: that the change can be made, or would change the outcome, is not said.",
@@ -1656,7 +1664,9 @@ def show_selection(
     stage: Stage,  # where it is shown
     j: Judged,  # the holdout, binary
     columns: list[str],  # the sensitive ones
-) -> tuple[str, bool]:  # evidence; whether no attribute surely breaks the rule
+) -> tuple[
+    str, bool | None
+]:  # evidence; whether no attribute surely breaks the rule, None when none can be judged
     "The four-fifths rule, attribute by attribute"
     attributes = attributes_of(j.frame, columns)
     table = rates_by_group(attributes, j.truth, j.flagged, j.groups)
@@ -1680,7 +1690,8 @@ def show_selection(
             for _, r in true.iterrows()
         )
         stage.note(f"The groups' own shares of {j.things}: {sizes}.")
-    kept = not (found["attribute"].isin(columns) & (found["answer"] == "broken")).any()
+    mine = found[found["attribute"].isin(columns)]
+    kept = not (mine["answer"] == "broken").any() if len(mine) else None
     origin = j.study.checks.origin("four_fifths")
     return " ".join(texts) + f" Limit: a selection ratio of {fmt(least)} ({origin}).", kept
 
@@ -1759,15 +1770,11 @@ def show_robustness(
         )
         return
     stage.finding(robust_sentence(found, j.metric.label, gain, j.metric.unit))
-    times = (
-        by_age(probe, j.frame[j.study.time].iloc[spread(len(j.frame), len(probe.y))])
-        if j.study.time in j.frame
-        else found.head(0)
-    )
+    times = by_age(probe, probe.frame[j.study.time]) if j.study.time in j.frame else found.head(0)
     unit = f" ({j.metric.unit})" if j.metric.unit else ""
     stage.figure(
         robust_figure(pd.concat([found, times]), j.metric.label + unit), "What damage does to the score",
-        f"{plural(len(probe.y), 'row')} of the holdout, 95 % intervals; the same rows with and without damage. Grey: within chance. Single columns: the six that hurt most.",
+        f"{plural(len(probe.y), 'row')} of the holdout, 95 % intervals; the same rows with and without damage{'; oldest and newest third: against all rows' if len(times) else ''}. Grey: within chance. Single columns: the six that hurt most.",
     )  # fmt: skip
     bad = harmful(found, gain)
     if bad:

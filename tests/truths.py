@@ -293,5 +293,5 @@ def ranges_kept(task, n, sims, level=0.9):
             names = [c[2:] for c in said if c.startswith("p_")]
             ranges = learn_class_sets(y.to_numpy(), said[[f"p_{c}" for c in names]].to_numpy(), names, level)
             found = apply_ranges(ranges, new)["set"]
-            held.append(np.mean([a in b.split("|") for a, b in zip(later, found, strict=True)]))
+            held.append(np.mean([f"|{a}|" in f"|{b}|" for a, b in zip(later, found, strict=True)]))
     return np.array(held)

@@ -457,11 +457,8 @@ def explain_ensemble(
     for share, (_, weight) in zip(shares, members, strict=True):
         share.weight = weight
     drawn = [m for s, (m, _) in zip(shares, members, strict=True) if not s.exact]
-    method = (
-        f"SHAP values of the {len(members)} members, exact"
-        if not drawn
-        else f"SHAP values of the {len(members)} members, sampled for {_names(drawn)}"
-    )
+    whose = f"the {len(members)} members" if len(members) > 1 else "the model"
+    method = f"SHAP values of {whose}, {f'sampled for {_names(drawn)}' if drawn else 'exact'}"
     if not model.classes:
         values, base = sum(s.weight * s.values for s in shares), sum(s.weight * s.base for s in shares)
         return _checked(

@@ -74,13 +74,13 @@ def hard_sentence(
         return "The only error is one that training rows like it " + (
             "speak against: the model could have known."
             if knew
-            else "have too: what makes the row different is not in the features, or its target is wrong."
+            else "do not speak against: what makes the row different is not in the features, or its target is wrong."
         )
     if not knew:
-        return f"In all of the {n} worst errors the training rows most like them speak for the model's answer: what makes these rows different is not in the features, or their targets are wrong."
+        return f"In all of the {n} worst errors the training rows most like them speak no more for the truth than for the model's answer: what makes these rows different is not in the features, or their targets are wrong."
     if knew == n:
         return f"In all of the {n} worst errors the training rows most like them have the true answer: the model could have known."
-    return f"In {n - knew} of the {n} worst errors the training rows most like them speak for the model's answer (features are missing, or targets are wrong); in {knew} for the truth (the model could have known)."
+    return f"In {n - knew} of the {n} worst errors the training rows most like them speak no more for the truth than for the model's answer (features are missing, or targets are wrong); in {knew} for the truth (the model could have known)."
 
 
 def hard_table(
@@ -200,7 +200,7 @@ def labels_sentence(
     if found is None:
         return f"Wrong labels are not looked for among the {where}: that takes {ENOUGH} rows and two classes."
     trial = f"of labels swapped on purpose it finds {percent(found.found)}, and {percent(found.right)} of what it then flags was swapped"
-    if not found.shown and found.right < SURE:
+    if found.right < SURE:
         return f"Wrong labels cannot be told from rows that are merely unusual among the {where} ({trial}): no list is given."
     if not len(found.rows):
         return f"No label among {fmt(found.n)} {where} is suspect ({trial})."

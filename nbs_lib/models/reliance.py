@@ -21,7 +21,7 @@ from ..core.show import PALETTE, WIDTH, fmt, percent, plural, short, small_multi
 from .boosting import Boosted
 from .explain import Explanation, explain, members_of
 from .smooth import Kernel
-from ..tasks.intervals import group_codes
+from ..tasks.intervals import bootstrap_ends, effective_units, group_codes
 from ..tasks.metrics import Metric
 
 # %% ../../notebooks/models/03b_reliance.ipynb #0fe824c5
@@ -107,10 +107,9 @@ class Probe:
     ) -> tuple[float, float, float]:  # how much worse on average, lower and upper end (95 %)
         "How much the score gets worse, with its interval"
         worse = self.metric.sign * (self.base - np.mean([self.scores(p) for p in predictions], axis=0))
-        known = worse[1:][np.isfinite(worse[1:])]
-        enough = len(known) > self.resamples / 2
-        ends = np.quantile(known, [0.025, 0.975]) if enough else (np.nan, np.nan)
-        return float(worse[0]), float(ends[0]), float(ends[1])
+        return float(worse[0]), *bootstrap_ends(
+            worse[1:], worse[0], effective_units(self.groups, len(self.y))
+        )
 
 # %% ../../notebooks/models/03b_reliance.ipynb #445422d8
 def row_cost(
@@ -228,7 +227,10 @@ def feature_groups(
     "The features that are shuffled together"
     order = list(e.importance().index)
     groups = sorted(alike(X[order[:COMPARED]], kin), key=lambda g: -_size(e, g))
-    found = {group_name(g): g for g in groups[:MOST]}
+    found = {}
+    for g in groups[:MOST]:
+        label = group_name(g)
+        found[f"{g[0]} (+ {len(g) - 1} alike)" if label in found else label] = g
     if rest := [n for g in groups[MOST:] for n in g] + order[COMPARED:]:
         found[f"{plural(len(rest), 'other feature')}"] = rest
     return found
@@ -337,7 +339,7 @@ class Course:
 
     @property
     def alike(self) -> float:
-        "The share of the rows that go the way that the mean goes, between its lowest and its highest value"
+        "The share of the rows that move which go the way that the mean goes, between its lowest and its highest value"
         low, high = int(self.mean.argmin()), int(self.mean.argmax())
         moves = self.curves[:, high] - self.curves[:, low]
         moved = np.abs(moves) > 1e-12
@@ -400,12 +402,10 @@ def course_sentence(
     size = f"{fmt(100 * c.span, 1)} points" if probability else fmt(c.span, None, said)
     name = short(c.feature, 40)
     what = f"mean {'probability' if probability else 'prediction'}{' of ' + short(c.output, 20) if c.output else ''}"
-    text = (
-        f"Over its range {name} moves the {what} by {size}, in {percent(c.alike)} of the rows the same way."
-    )
+    text = f"Over its range {name} moves the {what} by {size}, in {percent(c.alike)} of the rows that it moves the same way."
     mixed = min(moving, key=lambda c: c.alike)
     if mixed.alike < 0.75 and mixed is not c:
-        text += f" For {short(mixed.feature, 40)} the rows differ: in {percent(1 - mixed.alike)} of them it works the other way, so its mean curve says little."
+        text += f" For {short(mixed.feature, 40)} the rows differ: in {percent(1 - mixed.alike)} of those that it moves it works the other way, so its mean curve says little."
     return text
 
 # %% ../../notebooks/models/03b_reliance.ipynb #c3491c41
@@ -506,8 +506,11 @@ def steadiness(
     sizes = np.abs(e.values).mean(axis=2)[:, [e.names.index(n) for n in order]]
     rng, n = np.random.default_rng([seed, 15]), len(sizes)
     drawn = rng.multinomial(n, np.full(n, 1 / n), 300) @ sizes / n
-    holds = (drawn[:, :-1] > drawn[:, 1:]).mean(axis=0) >= 0.95
+    below = np.maximum.accumulate(drawn[:, ::-1], axis=1)[:, ::-1][:, 1:]  # the largest of those that follow
+    holds = np.logical_and.accumulate(drawn[:, :-1] > below, axis=1).mean(axis=0) >= 0.95
     settled = order[: int(np.argmin([*holds, False]))] if len(order) > 1 else []
+    if settled and len(settled) == len(order) - 1 and len(order) <= top:
+        settled = order  # the last place has nowhere to go
     looked, taus, same = order[:top], [], []
     if again is not None:
         mine = e.importance()[looked]
@@ -537,6 +540,6 @@ def steadiness_sentence(
     if len(known):
         text += (
             f" {member} fitted again {len(s.agreement)} times on parts of the training rows ranks the first {s.top} alike to "
-            f"{fmt(known.mean(), 2)} (Kendall's tau, {fmt(known.min(), 2)} to {fmt(known.max(), 2)}) and puts the same feature first {round(s.fixed * len(s.agreement))} times."
+            f"{fmt(known.mean(), 2)} (Kendall's tau, {fmt(known.min(), 2)} to {fmt(known.max(), 2)}) and puts the same feature first {plural(round(s.fixed * len(s.agreement)), 'time')}."
         )
     return text

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from ..core.show import dots_with_intervals, fmt, short
 from .features import FeatureBuilder
 from .reliance import Probe
+from ..tasks.intervals import bootstrap_ends, effective_units
 
 # %% ../../notebooks/models/03d_robust.ipynb #eca33232
 def raw_columns(
@@ -167,9 +168,8 @@ def by_age(
             [value(w * part) if (w * part).sum() else np.nan for w in [np.ones(len(part)), *probe.weights]]
         )
         worse = probe.metric.sign * (probe.base - scores)
-        known = worse[1:][np.isfinite(worse[1:])]
-        ends = np.quantile(known, [0.025, 0.975]) if len(known) > probe.resamples / 2 else (np.nan, np.nan)
-        rows.append((label, "", worse[0], *ends))
+        units = effective_units(None if probe.groups is None else probe.groups[part], int(part.sum()))
+        rows.append((label, "", worse[0], *bootstrap_ends(worse[1:], worse[0], units)))
     found = pd.DataFrame(rows, columns=["damage", "column", "worse", "low", "high"])
     return found.astype({c: float for c in ("worse", "low", "high")})
 
@@ -187,10 +187,11 @@ def robust_sentence(
     if len(usual):
         parts.append(f"With 1 in 10 values missing, {label} {_falls(usual.iloc[0], unit)}")
     if len(alone):
-        worst = alone.iloc[0]
-        if not worst["low"] > 0:
+        sure = alone[alone["low"] > 0]
+        if not len(sure):
             parts.append("no single column does harm beyond chance when it comes in damaged")
         else:
+            worst = sure.iloc[0]
             text = f"the worst single fault is {worst['damage']}, by which {label} {_falls(worst, unit)}"
             if gain > 0:
                 share = worst["worse"] / gain

@@ -606,7 +606,9 @@ def _by_fold(metric: Metric, fold: np.ndarray) -> Metric:
 
             return value
 
-    return Averaged(metric.name, metric.label, metric.greater_is_better, metric.unit, metric.task)
+    return Averaged(
+        metric.name, metric.label, metric.greater_is_better, metric.unit, metric.task, metric.scorer
+    )
 
 # %% ../../notebooks/models/03_selection.ipynb #7b80d9fa
 def difference(

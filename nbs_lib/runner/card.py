@@ -223,19 +223,12 @@ def use(
     ]
 
 
-def _role(b: Book, words: tuple[str, str, str], names: list[Piece], many: bool) -> list[Block]:
-    "A sentence about the columns of a role"
-    before, one, several = words
-    return [Block("text", [before, *names, several if many else one])] if names else []
-
-
 def factors(
     b: Book,  # the manifest
 ) -> list[Block]:
     "Factors: by what the model may behave differently"
     sensitive = b.each("config", "sensitive")
-    many = len(b.get("config", "sensitive") or []) > 1
-    named = _role(b, ("Errors are compared between groups of ", ".", "."), sensitive, many)
+    named = [Block("text", ["Errors are compared between groups of ", *sensitive, "."])] if sensitive else []
     unit = b.text("config", "group", limit=120)
     moment = b.text("config", "time", limit=120)
     return [
@@ -435,7 +428,7 @@ def ethics(
 ) -> list[Block]:
     "Ethical considerations"
     sensitive = b.each("config", "sensitive")
-    seen = "sees" if b.get("config", "use_sensitive") else "does not see"
+    seen = "may see" if b.get("config", "use_sensitive") else "does not see"
     them = "them" if len(b.get("config", "sensitive") or []) > 1 else "it"
     said = ["Named as sensitive: ", *sensitive, f". The model {seen} {them}."]
     none = [

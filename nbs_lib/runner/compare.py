@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NOW', 'RATIO', 'LEAST', 'WATCH', 'TIME_RULE', 'Side', 'records_of', 'working_state', 'find_side', 'find_sides',
            'config_changes', 'setting_changes', 'package_changes', 'data_changes', 'split_changes', 'features_of',
-           'feature_changes', 'check_changes', 'new_failures', 'by_watch', 'number_changes', 'timing_changes']
+           'feature_changes', 'check_changes', 'new_failures', 'number_changes', 'timing_changes']
 
 # %% ../../notebooks/runner/09_compare.ipynb #ce18029a
 import json
@@ -19,7 +19,7 @@ from ..core.reads import located
 from ..core.settings import STAGES, NbsError, did_you_mean, folder, project_root
 from ..core.study import as_config, check_name, flat_config, load_study, make_study
 from .gate import aliases
-from .verify import TIMES
+from .verify import by_watch
 from .versions import read_manifest, version_names
 
 # %% ../../notebooks/runner/09_compare.ipynb #7deb2da9
@@ -379,14 +379,6 @@ def new_failures(
     return [c["code"] for c in changes if c["new"] == "fail"]
 
 # %% ../../notebooks/runner/09_compare.ipynb #2916721c
-def by_watch(
-    name: str,  # of a metric
-    entry: dict,  # as the record has it
-) -> bool:
-    "Whether a number was measured with a watch"
-    return entry.get("unit") in ("s", "ms") or name.startswith(TIMES)
-
-
 def number_changes(
     old: dict,  # a manifest
     new: dict,  # another
@@ -398,7 +390,8 @@ def number_changes(
         a, b = (m["stages"].get(stage, {}).get("metrics", {}) for m in (old, new))
         for name in dict.fromkeys([*a, *b]) if a or b else ():
             x, y = (v if isinstance(v, dict) else {"value": v} for v in (a.get(name, {}), b.get(name, {})))
-            if (stage == "evaluation" and name in leave) or by_watch(name, x or y):
+            elsewhere = stage == "evaluation" and name in leave
+            if elsewhere or by_watch(name, x or y) or (x or y).get("history"):
                 continue
             if x.get("value") != y.get("value") and not (
                 name == "model_bytes" and _near(x.get("value"), y.get("value"))

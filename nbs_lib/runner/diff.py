@@ -101,8 +101,8 @@ def _with_results(c: Comparison) -> Comparison:
     shown = {m["metric"] for m in c.parts["metrics"]} | {c.verdict["metric"]}
     c.parts["numbers"] = made.number_changes(old.manifest, new.manifest, frozenset(shown))
     if not scores.same_rows(old, new):
-        c.skipped["slices"] = "only the same rows can be compared slice by slice"
-    if c.verdict["word"] == scores.UNKNOWN:
+        c.skipped |= dict.fromkeys(("slices", "groups"), "only the same rows can be compared part by part")
+    if c.verdict["word"] == scores.UNKNOWN and not c.parts["metrics"]:
         c.skipped["metrics"] = c.verdict["why"]
     if not (made.features_of(old) and made.features_of(new)):
         c.skipped["features"] = "one of the versions has left no dictionary of features"
@@ -253,7 +253,7 @@ _LINE = {
     "data": lambda c: f"{c['what']}: {_arrow(c)}",
     "code": _cell_line,
     "packages": lambda c: f"{c['name']} {c['old']} → {c['new']}",
-    "split": lambda c: f"{c['what']}: other rows ({_arrow(c)})",
+    "split": lambda c: f"{c['what']}: other rows or values ({_arrow(c)})",
     "drift": lambda c: f"{c['column']}: {percent(c['moved'])} of the rows moved, {c['before']} → {c['after']}",
     "features": _feature_line,
     "board": _board_line,
@@ -317,7 +317,7 @@ _SHORT = {
     "packages": lambda cs: f"{plural(len(cs), 'package')} changed: " + _some([f"{c['name']} {c['old']} → {c['new']}" for c in cs]),
     "features": lambda cs: _counted(cs, "name", "feature"),
     "checks": lambda cs: "checklist: " + _some([f"{c['code']} {c['old']} → {c['new']}" for c in cs], 6),
-    "split": lambda cs: "other rows in " + " and ".join(f"the {c['what']}" for c in cs),
+    "split": lambda cs: "other rows or values in " + " and ".join(f"the {c['what']}" for c in cs),
     "drift": lambda cs: f"{plural(len(cs), 'column')} drifted: " + _some([c["column"] for c in cs]),
     "board": lambda cs: "leader board: " + _board_short(cs),
     "metrics": lambda cs: _by_verdict(cs),

@@ -63,7 +63,7 @@ def _source(entry: EntryPoint) -> str:
 
 def _failure(entry: EntryPoint, reason: str, taken: dict) -> tuple[str, dict]:
     "The answer of a check that could not answer"
-    code = "BROKEN-" + (re.sub(r"[^A-Z0-9]+", "-", entry.name.upper()).strip("-")[:28] or "CHECK")
+    code = "BROKEN-" + (re.sub(r"[^A-Z0-9]+", "-", entry.name.upper()).strip("-")[:28].strip("-") or "CHECK")
     while code in taken:
         code = f"{code[:36]}-{len(taken)}"
     return code, {

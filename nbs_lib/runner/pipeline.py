@@ -810,7 +810,7 @@ def _summarise(run: Run, changes: list[str], tracked: dict, code: object) -> dic
         leaks=_leaks(run, code),
     )
     manifest["checks"] = check_page.placed(manifest["checks"], run.building)
-    manifest["made_of"] = _made_of(run)
+    manifest["made_of"] = _made_of(run, code)
     earlier = versions.all_manifests(study.name)
     manifest["changes"] = _compared(run, earlier[-1], manifest) if earlier else {}
     page = reports.render_summary(manifest, earlier[-1] if earlier else None, [*earlier, manifest])
@@ -827,11 +827,11 @@ def _summarise(run: Run, changes: list[str], tracked: dict, code: object) -> dic
     return manifest
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #f501e024
-def _made_of(run: Run) -> str | None:
+def _made_of(run: Run, code: object) -> str | None:
     "What the version is made of; unknown when a stage could not be kept"
     if not all(run.keys.get(s) for s in STAGES):
         return None
-    return cache.made_of(cache.World(run.study), run.keys, run.read, code_findings(run.study))
+    return cache.made_of(cache.World(run.study), run.keys, run.read, [f.as_dict() for f in code.findings])
 
 
 def _scan(run: Run, manifest: dict) -> None:

@@ -198,8 +198,10 @@ def verdict(
         if was is None or now is None:
             return {"word": UNKNOWN, **facts, **nothing, "why": "there is no number"}
         found, why = _unpaired(was, now), _why_unpaired(old, new)
-        if found["low"] is None and found["difference"]:
-            why = "without an interval nobody can say whether that is chance"
+    if found["difference"] is None:
+        why = "the metric is not defined on these rows"
+    elif found["low"] is None and found["difference"]:
+        why = "without an interval nobody can say whether that is chance"
     return {
         "word": word_for(found["difference"], found["low"], found["high"], sign),
         **facts,
@@ -209,6 +211,8 @@ def verdict(
 
 
 def _why_unpaired(old: Side, new: Side) -> str:
+    if same_rows(old, new):
+        return "not paired: the metric cannot be computed again"
     marks = [s.manifest["holdout"].get("fingerprint") for s in (old, new)]
     if marks[0] != marks[1]:
         return "not paired: the holdouts hold other rows, which may be easier or harder"
@@ -386,7 +390,7 @@ def _change(d: np.ndarray, groups: np.ndarray | None) -> dict:
 
     mean, low, high = mean_interval(d, groups)
     error, g = standard_error(d, groups)
-    p = 2 * float(stdtr(max(g - 1, 1), -abs(mean) / error)) if error > 0 else 1.0
+    p = 2 * float(stdtr(max(g - 1, 1), -abs(mean) / error)) if g > 1 and error > 0 else 1.0
     return {"difference": mean, "low": low, "high": high, "p": p}
 
 
@@ -462,7 +466,7 @@ def group_changes(
         codes, names = cut(frame[column]) or (np.zeros(len(frame), int), [])
         for (measure, (counted, now)), i in ((m, i) for i in range(len(names)) for m in b.items()):
             was, pick = a[measure][1], counted & (codes == i)
-            if pick.sum() >= ENOUGH and np.any(was[pick] != now[pick]):
+            if pick.sum() >= ENOUGH:
                 change = _change((now - was)[pick], None if groups is None else groups[pick])
                 means = {"old": float(was[pick].mean()), "new": float(now[pick].mean())}
                 rows.append(

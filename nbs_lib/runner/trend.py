@@ -120,7 +120,7 @@ def _row(m: dict, before: dict | None) -> tuple[Markup, ...]:
     version, a = plain(m.get("version", ""), 20), answer(m.get("headline") or {})
     changes = m.get("changes") or {}
     word = (changes.get("verdict") or {}).get("word")
-    since = plain(word or (DASH if not before else "compared with the one before"), 40)
+    since = plain(word or ("compared with the one before" if before and changes else DASH), 40)
     page = f"diff/{quote(str(before.get('version')))}-{quote(version)}.html" if before else ""
     there = before and (folder("reports") / str(m.get("study")) / page).is_file()
     failing = _count(m, "fail")

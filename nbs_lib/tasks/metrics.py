@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from ..core.costs import paid
 from ..core.scorers import Scorer, find_scorer, weighted_scorer
 from ..core.study import METRIC_ALIASES, METRIC_NAMES, Study, known_metric
-from .intervals import bootstrap_ends, effective_units, left_out, wilson
+from .intervals import bootstrap_ends, effective_units, group_codes, left_out, wilson
 
 # %% ../../notebooks/tasks/00_metrics.ipynb #46136c11
 Weighted = Callable[[np.ndarray], float]  # weights of the rows (counts of a resample) -> the metric
@@ -413,7 +413,7 @@ def resamples(
 def _draws(rows: int, n: int, seed: int, groups: np.ndarray | None) -> Iterator[np.ndarray]:
     "How often each row occurs, resample by resample"
     rng = np.random.default_rng([seed, 17])
-    unit = None if groups is None else pd.factorize(np.asarray(groups), use_na_sentinel=False)[0]
+    unit = None if groups is None else group_codes(groups, rows)
     k = rows if unit is None else int(unit.max()) + 1
     for _ in range(n):
         count = np.bincount(rng.integers(0, k, k), minlength=k).astype(float)

@@ -185,6 +185,8 @@ def _comparable(found: Champion, model: object, stage: Stage) -> Champion:
     left = int((~found.known).sum())
     if str(model.facts.get("target")) != stage.study.target:
         found.why = f"it predicts {model.facts.get('target')!r} and not {stage.study.target!r}"
+    elif model.facts.get("task") != stage.study.task:
+        found.why = f"it answers a {model.facts.get('task')} question and not a {stage.study.task} one"
     elif left < min(ROWS_LEFT, len(found.known)):
         found.why = (
             f"it was trained on {plural(int(found.known.sum()), 'row')} of this holdout, or on rows of the same units, "

@@ -50,7 +50,10 @@ def moved(
     "Which features are not the same, bit for bit"
     out = {}
     if list(before.columns) != list(after.columns):
-        return {c: len(before) for c in set(before.columns) ^ set(after.columns)} or {"": len(before)}
+        both = before.columns.intersection(after.columns)
+        return {c: len(before) for c in [*before.columns, *after.columns] if c not in both} or {
+            "": len(before)
+        }
     if before.reset_index(drop=True).equals(after.reset_index(drop=True)):
         return out
     for c in before.columns:
@@ -392,6 +395,8 @@ def find_shuffled(
             truth.fold[keep],
         )
         k = len(np.unique(truth.raw))
+    if k == 1:
+        return [Look("SHUFFLED", features.shape[1], "the rows tried are all of one class", done=False)]
     few = np.sort(rng.permutation(features.shape[1])[:SHUFFLED_COLUMNS])
     scores = []
     for _ in range(SHUFFLES):

@@ -167,11 +167,7 @@ def _judged(plan: dict, features: pd.DataFrame, raw: pd.DataFrame) -> tuple[pd.D
     kinds = feature_kinds(plan, features)
     texts = [c for c, k in kinds.items() if k == "text"]
     sources = [c for c in dict.fromkeys(c for s in plan["features"] for c in s["sources"]) if c in raw]
-    more = (
-        [word_columns(features[c].iloc[:5000].reindex(features.index), c) for c in texts[:3]]
-        if len(features) <= 5000
-        else [word_columns(features[c], c) for c in texts[:3]]
-    )
+    more = [word_columns(features[c], c) for c in texts[:3]]
     more.append(gap_columns(raw, [c for c in sources if c != plan["target"]]))
     extra = pd.concat(more, axis=1)
     whole = pd.concat([features.drop(columns=texts), extra], axis=1)
@@ -256,7 +252,8 @@ def _columns_said(
         for x in find_alone(judged, scans, truth, study.seed)
         if not set(getattr(x, "columns", ()) if isinstance(x, Finding) else ()) & named
     ]
-    alone = alone or [Look("GIVES-TARGET", len(scans), "only columns that are found in other ways", "none")]
+    if "GIVES-TARGET" not in {x.code for x in alone}:
+        alone.append(Look("GIVES-TARGET", len(scans), "only columns that are found in other ways", "none"))
     seen = named | _columns_of(alone)
     part = find_part(judged, scans, truth, seen, study.seed)
     seen |= _columns_of(part)

@@ -223,7 +223,7 @@ def clean_table(
     return pd.DataFrame(rows, columns=["code", "looked for", "columns", "found", "without a leak"])
 
 # %% ../../notebooks/trust/01_findings.ipynb #e4297331
-_WORDS = {"leak": ("leak", "leaks"), "suspicion": ("suspicion", "suspicions"), "answered": ("suspicion answered", "suspicions answered"),
+_WORDS = {"leak": ("leak", "leaks"), "suspicion": ("suspicion", "suspicions"), "answered": ("answered finding", "answered findings"),
           "shift": ("shift", "shifts"), "note": ("remark", "remarks")}  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from ..core.study import Study
 from . import methods, statements
 from .calls import is_answer_name
-from .code import Code, Finding
+from .code import IGNORE, Code, Finding
 from .functions import _bound, invoke
 from .rows import Enough, Learnt, Reader, Value, run
 
@@ -160,8 +160,6 @@ def ignored(
 ) -> str:  # the reason; nothing where there is none
     "The reason given in a comment `# nbs: ignore KIND reason`"
     for line in lines:
-        _, mark, rest = line.partition("# nbs: ignore ")
-        said, _, reason = rest.strip().partition(" ")
-        if mark and said.rstrip(":,") == kind and reason.strip():
-            return reason.strip()
+        if (said := IGNORE.search(line)) and said[1] == kind and said[2].strip():
+            return said[2].strip()
     return ""

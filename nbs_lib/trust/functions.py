@@ -129,6 +129,7 @@ def invoke(w: Reader, f: Value, args: list[Value], kwargs: dict, self: Value | N
         return Value()
     if _is_plumbing(w, f, [*args, *kwargs.values()], self):
         return Value()
+    w.alive.append((args, kwargs, self))
     w.known[key] = Value()  # while it is followed: a function that calls itself adds nothing
     v = _invoke(w, f, args, kwargs, self)
     w.known[key] = v

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..core.checklist import IN_CODE
 from ..core.numbers import plural
 from ..core.settings import project_root
 from . import code as in_code
@@ -41,7 +42,7 @@ def _makes_versions(path: Path) -> bool:
 
 def _names(path: Path, study: str) -> bool:
     "Whether a notebook names a study"
-    return re.search(rf"[\"']{re.escape(study)}\\?[\"']", _text(path)) is not None
+    return re.search(rf"(\\\"|'){re.escape(study)}\1", _text(path)) is not None
 
 
 def _text(path: Path) -> str:
@@ -67,14 +68,13 @@ def code_answers(
             answer = answers.get(check, {"evidence": "", "stage": _STAGE[check]})
             words = [f"{f.where}: {f.says}" for f in said[:3]]
             more = f" And {plural(len(said) - 3, 'more finding')}." if len(said) > 3 else ""
-            text = f"Leak in the code: {' '.join(words)}{more} {answer['evidence']}".strip()
+            text = f"{IN_CODE}{' '.join(words)}{more} {answer['evidence']}".strip()
             out[check] = {**answer, "passed": False, "evidence": text}
     if "FEATURES" in answers and "FEATURES" not in out:
         read = f"Read {plural(len(found.files), 'file')} of code for leaks: "
-        n = len(found.open)
-        seen = (
-            "none found." if not n else f"{plural(n, 'remark')} that {'fails' if n == 1 else 'fail'} nothing."
-        )
+        n = sum(not fails(f, study) for f in found.open)
+        other = "none that fails this check." if found.open else "none found."
+        seen = f"{plural(n, 'remark')} that {'fails' if n == 1 else 'fail'} nothing." if n else other
         out["FEATURES"] = {
             **answers["FEATURES"],
             "evidence": f"{answers['FEATURES']['evidence']} {read}{seen}",

@@ -176,6 +176,7 @@ class Reader:
         self.steps = 0
         self.plumbing: dict = {}  # functions that have nothing to do with rows
         self.known: dict = {}  # what functions have given
+        self.alive: list = []  # what the keys of `known` name by its address
         self.called: set = set()
         self.classes: list = []
         self.functions: list = []

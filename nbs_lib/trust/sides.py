@@ -201,6 +201,8 @@ def _but_one(
     columns: list[str], t: np.ndarray, h: np.ndarray, misses: np.ndarray, n: int, agree: np.ndarray
 ) -> list:
     "Near copies that differ in one column"
+    if len(columns) < 2:
+        return [Look("NEAR-COPIES", len(columns), "no column besides the target", done=False)]
     t_all, near = t.sum(1), (misses > 0).sum(0) - n
     worst = np.argsort(-near, kind="stable")[:3]
     for j in worst:

@@ -140,12 +140,14 @@ def report(rows: dict[tuple, dict]) -> str:
         mine = [r for (s, _), r in rows.items() if s == section]
         if not mine:
             continue
+        counted = any(isinstance(v, int) for r in mine for v in r["found"].values())
+        interval = ", with Wilson's 95 % interval" if counted else ""
         heads = list(dict.fromkeys(k for r in mine for k in r["found"]))
         lines += [
             "",
             f"## {title}",
             "",
-            f"{text} In percent, with Wilson's 95 % interval.",
+            f"{text} In percent{interval}.",
             "",
         ]
         lines += [
