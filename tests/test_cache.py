@@ -110,6 +110,8 @@ def test_a_leak_in_the_code_is_told_and_runs_nothing(project):
     assert ran == [] and features["verdict"] == "fail" and "helper.py:3" in features["evidence"]
     page = (project / "reports/a/v002/index.html").read_text()
     assert "Leaks hunted" in page and "helper.py:3" in page
+    done = nbs(project, "verify", "a", "v002")
+    assert done.returncode == 0, f"nobody has touched it: {done.stdout}{done.stderr}"
     assert "nothing has changed since v002" in run(project)[1]
     (project / "helper.py").unlink()
     assert run(project)[0] == [] and not manifest(project, 3)["leaks"]["bad"]

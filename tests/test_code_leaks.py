@@ -128,6 +128,7 @@ def test_a_comment_with_a_reason_silences_its_kind(tmp_path):
             "the scale is given by the sensor",
             0,
         ),
+        ("  #nbs: ignore fit-before-split: the sensor's own", "the sensor's own", 0),
         ("  # nbs: ignore fit-before-split", "", 1),
         ("  # nbs: ignore future-look the plan is known", "", 0),
         ("  # nbs: ignore fit-befor-split a typo", "", 1),
@@ -136,6 +137,16 @@ def test_a_comment_with_a_reason_silences_its_kind(tmp_path):
         found = audit_code([path])
         assert [f.ignored for f in found.findings] == [ignored] and len(found.notes) == notes
         assert bool(found.errors) != bool(ignored)
+
+
+@pytest.mark.parametrize("other", ["[1]", "{0: 1}", "[[1]]", "(1, 2)"])
+def test_a_call_is_not_taken_for_an_earlier_one(tmp_path, other):
+    path = tmp_path / "m.py"
+    path.write_text(
+        "def prep(parts):\n    return StandardScaler().fit_transform(parts[0])\n"
+        f"A = prep({other})\nB = prep({other})\nZ = prep([df])\ntrain, test = train_test_split(Z)\n"
+    )
+    assert [f.kind for f in audit_code([path]).findings] == ["fit-before-split"]
 
 
 def test_a_module_is_followed_from_the_notebook_that_uses_it(tmp_path):

@@ -5,12 +5,14 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import nbs
 from small import CELLS, change, code, make_small, prose
 
 from nbs_lib.core.files import file_sha256
 from nbs_lib.core.settings import NbsError
+from nbs_lib.runner import scores
 from nbs_lib.runner.compare import find_sides
 from nbs_lib.runner.diff import as_dict, compare, diff_text, write_diff
 
@@ -327,6 +329,12 @@ def test_another_target_or_no_number_cannot_be_compared(root):
     assert found["verdict"]["word"] == "cannot be compared" and "target" in found["verdict"]["why"]
     rewrite(root, "v002", lambda m: (m["config"].update(target="level"), m.update(headline={})))
     assert diff(root)["verdict"]["word"] == "cannot be compared"
+
+
+def test_rows_of_a_single_unit_prove_nothing():
+    noise = np.random.default_rng(0).normal(size=40)
+    assert scores._change(noise, np.zeros(40))["p"] == 1.0
+    assert scores._change(noise + 5, np.arange(40))["p"] < 1e-6
 
 
 def test_names_of_versions_and_the_working_state(root):

@@ -15,8 +15,9 @@ from nbs_lib.core.study import make_study
 from nbs_lib.models.bundle import Baseline, TabularModel
 from nbs_lib.models.explain import explain, sampled
 from nbs_lib.tasks.classification import calibration_fit, calibration_verdict
+from nbs_lib.tasks.fairness import group_gaps, rates_by_group
 from nbs_lib.tasks.intervals import mean_interval, rate_interval
-from nbs_lib.tasks.slices import cut_all, gaps, group_rates, try_slices, weak_slices
+from nbs_lib.tasks.slices import cut_all, try_slices, weak_slices
 
 
 def covers(interval, truth):
@@ -273,19 +274,23 @@ def test_gaps_between_groups_keep_their_level():
         group = pd.Series(rng.choice(list("abcde"), 1000), dtype="str")
         truth = rng.random(1000) < 0.4
         flagged = rng.random(1000) < np.where(truth, 0.7, 0.2)
-        found = gaps(group_rates(group, truth, flagged)).set_index("measure")
+        found = group_gaps(rates_by_group({"town": group}, truth, flagged)).set_index("measure")
         alarms.append(found.loc["true positive rate", "low"] > 0)
     assert np.mean(alarms) <= 0.09
     flagged = rng.random(1000) < np.where(truth, np.where(group == "a", 0.3, 0.8), 0.2)
-    found = gaps(group_rates(group, truth, flagged)).set_index("measure").loc["true positive rate"]
+    found = (
+        group_gaps(rates_by_group({"town": group}, truth, flagged))
+        .set_index("measure")
+        .loc["true positive rate"]
+    )
     assert found["low"] > 0 and found["lowest"] == "a"
 
 
 def test_small_groups_are_not_compared():
     group = pd.Series(["a"] * 500 + ["b"] * 10, dtype="str")
-    table = group_rates(group, np.ones(510, bool), np.r_[np.ones(500, bool), np.zeros(10, bool)])
+    table = rates_by_group({"town": group}, np.ones(510, bool), np.r_[np.ones(500, bool), np.zeros(10, bool)])
     assert not table.loc[table["group"] == "b", "enough"].any()
-    assert len(gaps(table)) == 0
+    assert len(group_gaps(table)) == 0
 
 
 def test_sampled_contributions_agree_with_exact_ones():

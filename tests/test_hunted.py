@@ -11,9 +11,9 @@ from conftest import ROOT, nbs
 
 from nbs_lib.core.study import load_study
 from nbs_lib.runner.reports import leaks_hunted, todos
-from nbs_lib.trust.code import study_code
+from nbs_lib.trust.code import Finding, study_code
 from nbs_lib.trust.findings import from_plain, to_plain
-from nbs_lib.trust.hunted import code_answers, hunted
+from nbs_lib.trust.hunted import code_answers, fails, hunted
 
 
 def cells_of(name: str) -> list[str]:
@@ -155,11 +155,26 @@ def test_a_changed_module_is_read_again(project):
     assert [f.file for f in study_code(study).errors] == ["helper.py"]
 
 
-def test_hostile_names_are_escaped_and_nothing_is_said_of_nothing():
+def test_nothing_is_said_of_nothing():
     assert leaks_hunted({}) is None
     kinds = [{"kind": "L2", "title": "<b>", "outcome": "leak", "numbers": "<script>", "not_looked_at": ""}]
     found = leaks_hunted({"leaks": {"sentence": "", "bad": True, "kinds": kinds, "notes": []}})
     assert found["kinds"][0]["bad"]
+
+
+def test_a_finding_that_fails_another_check_is_no_remark(project):
+    code = study_code(study_in(project))
+    code.findings.append(
+        Finding("idea.py", 0, 3, "holdout-read", "error", "pd.read_parquet(held)", "the holdout is read.")
+    )
+    answers = code_answers(ANSWERS, code, "t")
+    assert not answers["SPLIT"]["passed"] and answers["FEATURES"]["passed"]
+    assert answers["FEATURES"]["evidence"].endswith("none that fails this check.")
+
+
+def test_a_study_is_named_by_code_and_not_by_the_notebooks_format(project):
+    write_notebook(project / "notebooks/idea.ipynb", LEAKY)
+    assert not fails(study_code(study_in(project)).errors[0], "source")
 
 
 def test_an_audit_survives_json():

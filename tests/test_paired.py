@@ -55,8 +55,8 @@ def project(tmp_path, monkeypatch):
     return tmp_path, frame
 
 
-def open_stage(fingerprint="then", sha="another", target="rain"):
-    asked = {"question": "Will it rain?", "task": "binary", "data": {"path": "x.csv"}, "target": target}
+def open_stage(fingerprint="then", sha="another", target="rain", task="binary"):
+    asked = {"question": "Will it rain?", "task": task, "data": {"path": "x.csv"}, "target": target}
     stage = Stage("evaluation", make_study("t", asked), "v002")
     stage.record["holdout"] = {"fingerprint": fingerprint, "openings": 1, "models": 1}
     stage.record["inputs"]["model"] = {"sha256": sha}
@@ -87,6 +87,12 @@ def test_nothing_is_compared_when_nobody_knows_what_it_was_trained_on(project):
     (project[0] / "data/processed/t/v001/train.parquet").unlink()
     found = find_champion(open_stage("now"), project[1][300:], COLUMNS)
     assert found.model is None and "train.parquet: is missing" in found.why
+
+
+def test_a_champion_of_another_task_is_not_compared(project):
+    _, frame = project
+    found = find_champion(open_stage(task="regression"), frame[300:], COLUMNS)
+    assert found.model is None and "binary question" in found.why
 
 
 def test_a_changed_file_is_not_loaded(project):
