@@ -83,7 +83,7 @@
         });
       });
     }
-    if (all("tbody tr", figure).length > 3) {
+    if (all("tbody tr", figure).length > 3 && !figure.querySelector("a[download]")) {
       const button = document.createElement("button");
       button.className = "csv";
       button.textContent = "CSV";

@@ -24,6 +24,7 @@ from IPython.display import display
 
 from . import show as look
 from .checklist import known_check
+from .drawn import csv_text, figure_data
 from .files import file_sha256, stage_folder, write_atomically
 from nbs_lib.core.reads import (
     changed_meanwhile,
@@ -504,6 +505,13 @@ def note(
     display(look.Html(look.note_html(text)))
 
 
+def _with_data(markup: look.Html, file: str, frame: pd.DataFrame) -> None:
+    "Show markup; beside it, unseen, goes its data: the report makes a file of it"
+    text, rows = csv_text(frame)
+    beside = {"file": file, "csv": text, "rows": rows, "of": len(frame)}
+    display(markup, metadata={"text/html": {"nbs": True, "data": beside}})
+
+
 @patch
 def figure(
     self: Stage,
@@ -514,8 +522,10 @@ def figure(
 ) -> None:
     "Show a figure and record that it was shown"
     n = len(self.record["figures"]) + 1
-    self.record["figures"].append({"title": title, "caption": caption})
-    display(look.Html(look.figure_html(fig, title, caption, alt, name=f"{self.name}-{n}")))
+    file = f"data/{self.name}/figure-{n:02}.csv"
+    self.record["figures"].append({"title": title, "caption": caption, "data": file})
+    numbers = figure_data(fig)
+    _with_data(look.figure_html(fig, title, caption, alt, name=f"{self.name}-{n}"), file, numbers)
 
 
 @patch
@@ -526,8 +536,10 @@ def show(
     **options: object,  # as `table_html` takes them
 ) -> None:
     "Show a table and record that it was shown"
-    self.record["tables"].append({"caption": caption, "rows": len(frame)})
-    display(look.Html(look.table_html(frame, caption, **options)))
+    file = f"data/{self.name}/table-{len(self.record['tables']) + 1:02}.csv"
+    self.record["tables"].append({"caption": caption, "rows": len(frame), "data": file})
+    whole = frame.reset_index() if options.get("index") else frame
+    _with_data(look.table_html(frame, caption, **options), file, whole)
 
 # %% ../../notebooks/core/04_record.ipynb #5e704c2e
 @patch

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['ASSETS', 'TEMPLATES', 'HIDDEN', 'HIDDEN_TAGS', 'BESIDE', 'page_frame', 'page_name', 'slug', 'markdown_html',
-           'directives', 'visible_code', 'is_hidden', 'code_html', 'output_html', 'Section', 'read_page',
-           'ReportExporter', 'stage_page', 'when', 'render_stage', 'weights', 'over_budget', 'against_baseline',
-           'against_goal', 'verdict', 'position_strip', 'strip_html', 'metric_name', 'answer', 'mark_svg', 'place_of',
-           'trust', 'since', 'over_versions', 'sparkline', 'todos', 'leaks_hunted', 'origin', 'environment',
-           'render_template', 'render_summary', 'render_index']
+           'directives', 'visible_code', 'is_hidden', 'code_html', 'data_of', 'data_files', 'output_html', 'Section',
+           'read_page', 'ReportExporter', 'stage_page', 'when', 'render_stage', 'weights', 'over_budget',
+           'against_baseline', 'against_goal', 'verdict', 'position_strip', 'strip_html', 'metric_name', 'answer',
+           'mark_svg', 'place_of', 'trust', 'since', 'over_versions', 'sparkline', 'todos', 'leaks_hunted', 'origin',
+           'environment', 'render_template', 'render_summary', 'render_index']
 
 # %% ../../notebooks/runner/03_reports.ipynb #6206561f
 import ast
@@ -160,6 +160,35 @@ def _ours(output: dict) -> str | None:
         return _joined(output["data"]["text/html"])
     return None
 
+# %% ../../notebooks/runner/03_reports.ipynb #6a9aae04
+def data_of(
+    output: dict,  # of a code cell
+) -> dict | None:  # file, csv, rows (in it), of (rows there are)
+    "The numbers behind a figure or table, if it brought them"
+    mark = output.get("metadata", {}).get("text/html")
+    data = mark.get("data") if isinstance(mark, dict) else None
+    named = data and re.fullmatch(r"data/[\w-]+/(figure|table)-\d+\.csv", str(data.get("file")))
+    return data if named else None
+
+
+def _linked(markup: str, data: dict | None) -> str:
+    "Markup of a figure with the link to its numbers"
+    if not data or not markup.endswith("</figure>"):
+        return markup
+    rows, of = int(data["rows"]), int(data["of"])
+    cut = f", the first {fmt(rows)} of {fmt(of)} rows" if rows < of else ""
+    what = "figure" if "/figure-" in data["file"] else "table"
+    link = f'<a href="{data["file"]}" download title="The numbers of this {what}">CSV{cut}</a>'
+    return f'{markup.removesuffix("</figure>")}<p class="nbs-data">{link}</p></figure>'
+
+
+def data_files(
+    nb: dict,  # an executed notebook
+) -> dict[str, bytes]:  # by path beside the page
+    "The numbers behind all figures and tables of a notebook"
+    outputs = (o for cell in nb["cells"] for o in cell.get("outputs", []))
+    return {d["file"]: str(d["csv"]).encode("utf-8", "replace") for o in outputs if (d := data_of(o))}
+
 # %% ../../notebooks/runner/03_reports.ipynb #7c3b841f
 def _picture(data: dict) -> str | None:
     "An image as `<img>`, where no script can run"
@@ -202,7 +231,7 @@ def output_html(
         shown = output.get("name") == "stdout" and text.strip()
         return f"<details><summary>printed</summary>{_pre(text)}</details>" if shown else ""
     if (ours := _ours(output)) is not None:
-        return ours
+        return _linked(ours, data_of(output))
     data = output.get("data", {})
     if picture := _picture(data):
         return picture
@@ -370,6 +399,7 @@ class ReportExporter(HTMLExporter):
         "The page, and nbconvert's resources"
         resources = self._init_resources(resources)
         resources["page"] = stage_page(nb, resources.get("nbs", {}))
+        resources["outputs"] = {**(resources.get("outputs") or {}), **data_files(nb)}
         return TemplateExporter.from_notebook_node(self, nb, resources, **kwargs)
 
 # %% ../../notebooks/runner/03_reports.ipynb #b16a7fb9
@@ -427,7 +457,11 @@ def render_stage(
 ) -> int:  # bytes written
     "Write the page of one executed stage"
     nb = nbformat.read(executed_notebook_path, as_version=4)
-    page, _ = ReportExporter().from_notebook_node(nb, {"nbs": context})
+    page, resources = ReportExporter().from_notebook_node(nb, {"nbs": context})
+    for name, data in resources["outputs"].items():
+        file = Path(out_html_path).parent / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
     return Path(out_html_path).write_bytes(page.encode("utf-8", "replace"))
 
 # %% ../../notebooks/runner/03_reports.ipynb #b797de47

@@ -131,6 +131,7 @@ def _stage_entry(record: dict) -> dict:
         "findings",
         "todos",
         "figures",
+        "tables",
         "checks",
         "modules",
     )
