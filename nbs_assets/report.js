@@ -135,7 +135,12 @@
     });
     order.addEventListener("change", () => {
       const key = order.value;
-      const rows = [...list.children].sort((a, b) => (key === "name" ? a.dataset.name.localeCompare(b.dataset.name) : b.dataset.created.localeCompare(a.dataset.created)));
+      const by = {
+        name: (a, b) => a.dataset.name.localeCompare(b.dataset.name),
+        open: (a, b) => b.dataset.open - a.dataset.open,
+        created: (a, b) => b.dataset.created.localeCompare(a.dataset.created),
+      };
+      const rows = [...list.children].sort((a, b) => by[key](a, b) || by.name(a, b));
       list.append(...rows);
     });
   }

@@ -458,12 +458,34 @@ def list_studies():
 
 # %% ../notebooks/90_cli.ipynb #fbaae68d
 @app.command()
-def show(name: _Name, version: _Version = None):
-    "Show a version's headline, checklist, metrics and what changed."
+def show(
+    name: _Name,
+    version: _Version = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the manifest: all that the report says, for programs")
+    ] = False,
+    weights: Annotated[
+        bool, typer.Option("--weights", help="Print what each page weighs, and which sections make it heavy")
+    ] = False,
+):
+    """Show a version's headline, checklist, metrics and what changed.
+
+    The manifest follows reports/manifest.schema.json. It names each figure's numbers as a CSV file in the version's folder.
+
+    Examples: nbs show flights, nbs show flights v003 --json, nbs show flights --weights
+    """
     from nbs_lib.core.checklist import waiver_words
     from nbs_lib.runner.versions import read_manifest
 
     m = read_manifest(name, version)
+    if as_json:
+        import json
+
+        return print(json.dumps(m, indent=1, ensure_ascii=False))
+    if weights:
+        from nbs_lib.runner.weight import weights_text
+
+        return print(weights_text(folder("reports") / name / m["version"]))
     print(m["question"])
     print(summary_text(m))
     for stage, entry in m["stages"].items():
@@ -593,6 +615,7 @@ def promote(
     Exit codes: 0 promoted, 1 refused: what is lacking is said and nothing is changed, 2 a mistake in the options.
     """
     from nbs_lib.runner.gate import promote as give
+    from nbs_lib.runner.pipeline import refresh_index
 
     done = give(name, version, to, reason, force)
     for check in done.lacking:
@@ -603,6 +626,7 @@ def promote(
             "Mend them, or waive them in the config with reason, owner and date"
         )
         return 1
+    refresh_index()
     before = f" instead of {done.before}" if done.before and done.before != done.version else ""
     print(f"{name} {done.version} is the {to} now{before}" + (", by force" if done.lacking else ""))
     return 0

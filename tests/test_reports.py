@@ -17,14 +17,13 @@ from nbs_lib.runner.check_page import render_checks
 from nbs_lib.runner.diff import render_diff
 from nbs_lib.runner.reports import (
     ReportExporter,
-    over_budget,
     page_name,
     render_index,
     render_stage,
     render_summary,
-    weights,
 )
 from nbs_lib.runner.trend import render_trend
+from nbs_lib.runner.weight import over_budget, weights
 
 VOID = {"meta", "input", "img", "br", "hr", "link"}
 

@@ -214,7 +214,11 @@ def csv_text(
     tamed = frame.copy()
     tamed.columns = [_tame(str(c)) for c in frame.columns]
     for i, kind in enumerate(frame.dtypes):
-        if kind == object or pd.api.types.is_string_dtype(kind) or isinstance(kind, pd.CategoricalDtype):
+        if (
+            pd.api.types.is_object_dtype(kind)
+            or pd.api.types.is_string_dtype(kind)
+            or isinstance(kind, pd.CategoricalDtype)
+        ):
             tamed.isetitem(i, frame.iloc[:, i].astype(object).map(_tame))
     rows = min(len(tamed), 1 + longest // (2 * max(tamed.shape[1], 1)))
     text = tamed.head(rows).to_csv(index=False, lineterminator="\n")

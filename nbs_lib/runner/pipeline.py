@@ -796,6 +796,7 @@ def _build(run: Run, kernels: Kernels, changes: list[str]) -> None:
 def _summarise(run: Run, changes: list[str], tracked: dict, code: object) -> dict:
     "The manifest, and summary, checklist and model card, once nothing in the version shows a secret"
     from nbs_lib.runner import card, check_page, reports, versions
+    from nbs_lib.runner.weight import too_heavy
     from nbs_lib.trust.hunted import code_answers
 
     study, version = run.study, run.version
@@ -822,7 +823,8 @@ def _summarise(run: Run, changes: list[str], tracked: dict, code: object) -> dic
     manifest["card"] = {"made_by": run.writers if same_code else None}
     (run.building / card.FILE).write_text(card.card_markdown(manifest), encoding="utf-8")
     (run.building / card.PAGE).write_text(card.card_page(manifest), encoding="utf-8")
-    _weigh(run, reports.over_budget)
+    for problem in too_heavy(run.building):
+        run.say(f"  note: {problem}")
     _scan(run, manifest)
     return manifest
 
@@ -856,13 +858,6 @@ def _keep_small(run: Run) -> None:
             run.say(
                 f"  note: the cache was pruned by {removed:,} entries ({freed / 1e6:,.0f} MB); see nbs cache"
             )
-
-
-def _weigh(run: Run, over_budget: Callable[[str, str], str | None]) -> None:
-    "Say which pages are heavier than their budget"
-    for path in sorted(run.building.glob("*.html")):
-        if problem := over_budget(path.read_text(encoding="utf-8"), path.name):
-            run.say(f"  note: {problem}")
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #61b94c0e
 def _compared(run: Run, before: dict, manifest: dict) -> dict:
@@ -901,6 +896,8 @@ def _write_comparison(run: Run, home: Path) -> None:
 # %% ../../notebooks/runner/05_pipeline.ipynb #1512e895
 def refresh_index() -> Path:  # reports/index.html
     "Write the page that lists all studies and versions, and each study's course"
+    from nbs_lib.runner.gate import aliases
+    from nbs_lib.runner.manifest import SCHEMA, manifest_schema
     from nbs_lib.runner.reports import render_index
     from nbs_lib.runner.trend import write_trend
     from nbs_lib.runner.versions import all_manifests
@@ -908,8 +905,11 @@ def refresh_index() -> Path:  # reports/index.html
     path = folder("reports") / "index.html"
     with locked(path.parent):  # two runs that finish at once would each miss the other
         found = all_manifests()
-        write_atomically(path, render_index(found))
-        for study in dict.fromkeys(m["study"] for m in found):
+        studies = list(dict.fromkeys(m["study"] for m in found))
+        champions = {s: v for s in studies if (v := aliases(s).get("champion"))}
+        write_atomically(path, render_index(found, champions))
+        write_atomically(path.with_name(SCHEMA), manifest_schema())
+        for study in studies:
             write_trend([m for m in found if m["study"] == study])
     return path
 

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['ASSETS', 'TEMPLATES', 'HIDDEN', 'HIDDEN_TAGS', 'BESIDE', 'page_frame', 'page_name', 'slug', 'markdown_html',
            'directives', 'visible_code', 'is_hidden', 'code_html', 'data_of', 'data_files', 'output_html', 'Section',
-           'read_page', 'ReportExporter', 'stage_page', 'when', 'render_stage', 'weights', 'over_budget',
-           'against_baseline', 'against_goal', 'verdict', 'position_strip', 'strip_html', 'metric_name', 'answer',
-           'mark_svg', 'place_of', 'trust', 'since', 'over_versions', 'sparkline', 'todos', 'leaks_hunted', 'origin',
-           'environment', 'render_template', 'render_summary', 'render_index']
+           'read_page', 'ReportExporter', 'stage_page', 'when', 'render_stage', 'against_baseline', 'against_goal',
+           'verdict', 'position_strip', 'strip_html', 'metric_name', 'answer', 'mark_svg', 'place_of', 'trust', 'since',
+           'over_versions', 'sparkline', 'todos', 'leaks_hunted', 'origin', 'environment', 'render_template',
+           'render_summary', 'render_index']
 
 # %% ../../notebooks/runner/03_reports.ipynb #6206561f
 import ast
@@ -31,7 +31,7 @@ from nbconvert.exporters.templateexporter import TemplateExporter
 import nbs_assets
 from ..core.checklist import OWN, waiver_words
 from ..core.files import parse
-from ..core.settings import STAGES, number_setting
+from ..core.settings import STAGES
 from ..core.show import DASH, digits_for, fmt, plain, plural, safe, table_html, visible
 
 # %% ../../notebooks/runner/03_reports.ipynb #10a29aa0
@@ -463,38 +463,6 @@ def render_stage(
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
     return Path(out_html_path).write_bytes(page.encode("utf-8", "replace"))
-
-# %% ../../notebooks/runner/03_reports.ipynb #b797de47
-def weights(
-    page: str,  # the HTML of a page
-) -> list[tuple[str, int]]:  # section and bytes, heaviest first
-    "How many bytes each section of a page takes"
-    found = []
-    for i, part in enumerate(re.split(r"(?=<section\b)", page)):
-        title = re.search(r"<h[123][^>]*>(.*?)(?:<a class=\"anchor\"|</h[123]>)", part, flags=re.S)
-        name = (
-            html.unescape(re.sub(r"<[^>]+>", "", title[1]))
-            if title and i
-            else "page itself"
-            if not i
-            else "beginning"
-        )
-        found.append((plain(name, 60), len(part.encode("utf-8", "replace"))))
-    return sorted(found, key=lambda x: -x[1])
-
-# %% ../../notebooks/runner/03_reports.ipynb #638e308c
-def over_budget(
-    page: str,  # the HTML of a page
-    name: str,  # what the message calls it
-    budget: float | None = None,  # megabytes; `[reports] page_budget` of settings.ini unless given
-) -> str | None:  # the message, or None when all is well
-    "Whether a page is too heavy, and what makes it so"
-    budget = number_setting("reports", "page_budget", 3) if budget is None else budget
-    size = len(page.encode("utf-8", "replace")) / 1e6
-    if size <= budget:
-        return None
-    heavy = ", ".join(f"{title!r} {fmt(n / 1e6, 2)} MB" for title, n in weights(page)[:3])
-    return f"{name}: the page has {fmt(size, 2)} MB, the budget is {fmt(budget)} MB ([reports] page_budget); heaviest: {heavy}"
 
 # %% ../../notebooks/runner/03_reports.ipynb #2e8d3420
 def _sign(headline: dict) -> int:
@@ -1082,8 +1050,18 @@ def _href(manifest: dict) -> str:
     return f"{quote(str(manifest.get('study', '')), safe='')}/{quote(str(manifest.get('version', '')), safe='')}/index.html"
 
 # %% ../../notebooks/runner/03_reports.ipynb #cd3276c3
-def _study_entry(history: list[dict]) -> dict:
-    "One study on the list: its newest version, and all of them folded"
+def _champion_line(history: list[dict], champion: str | None) -> Markup:
+    "Which version is meant to be used, with what it reached where it is not the newest"
+    found = next((m for m in history if champion and m.get("version") == champion), None)
+    if found is None:
+        return Markup("No champion yet")
+    link = Markup('champion: <a href="{}">{}</a>').format(_href(found), plain(champion, 20))
+    a = answer(found.get("headline") or {})
+    return link if found is history[-1] or not a["value"] else link + f", {a['value']} {a['unit']}".rstrip()
+
+
+def _study_entry(history: list[dict], champion: str | None = None) -> dict:
+    "One study on the list: its newest version, its champion, and all versions folded"
     newest = history[-1]
     a = answer(newest.get("headline") or {})
     failing = [c for c in newest.get("checks") or [] if c.get("verdict") == "fail"]
@@ -1093,19 +1071,22 @@ def _study_entry(history: list[dict]) -> dict:
         "date": when(newest.get("created")), "label": a["label"], "value": f"{a['value']} {a['unit']}".strip(),
         "interval": a["interval"], "verdict": a["verdict"], "bad": a["bad"], "spark": sparkline(history),
         "checks": trust(newest)["lead"] + (f", {len(failing)} {'fails' if len(failing) == 1 else 'fail'}" if failing else ""),
-        "versions": history, "table": _versions_table(history),
+        "versions": history, "table": _versions_table(history), "champion": _champion_line(history, champion),
+        "open": len(failing) + bool(a["bad"]),
         "trend": _href({**newest, "version": ""}).replace("//index", "/trend") if len(history) > 1 else "",
     }  # fmt: skip
 
 # %% ../../notebooks/runner/03_reports.ipynb #c9fc2707
 def render_index(
     manifests: list[dict],  # of all versions of all studies, oldest first within a study
+    champions: dict[str, str] | None = None,  # by study: the version that is meant to be used
 ) -> str:  # reports/index.html
     "All studies with their newest answer"
     by_study: dict[str, list[dict]] = {}
     for manifest in manifests:
         by_study.setdefault(str(manifest.get("study", "")), []).append(manifest)
-    entries = sorted((_study_entry(h) for h in by_study.values()), key=lambda e: e["created"], reverse=True)
+    entries = [_study_entry(h, (champions or {}).get(study)) for study, h in by_study.items()]
+    entries.sort(key=lambda e: e["created"], reverse=True)
     counted = (
         f"{plural(len(entries), 'study')}, {plural(len(manifests), 'version')}"
         if entries
