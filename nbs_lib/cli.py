@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'Progress', 'new', 'check', 'audit', 'data_text', 'audit_text', 'run', 'show_cache', 'summary_text',
-           'list_studies', 'show', 'checklist', 'promote', 'verify', 'open_report', 'diff', 'main']
+           'list_studies', 'show', 'checklist', 'promote', 'verify', 'open_report', 'report', 'diff', 'main']
 
 # %% ../notebooks/90_cli.ipynb #c8fdf6b8
 import contextlib
@@ -726,6 +726,32 @@ def open_report(name: _Name, version: _Version = None):
     path = folder("reports") / name / m["version"] / "index.html"
     print(path)
     webbrowser.open(path.as_uri())
+
+# %% ../notebooks/90_cli.ipynb #449ac354
+@app.command()
+def report(
+    name: _Name,
+    version: _Version = None,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="One PDF with all pages (needs Chromium or Chrome)")
+    ] = False,
+    md: Annotated[
+        bool, typer.Option("--md", help="One Markdown file, with the figures as SVG beside it")
+    ] = False,
+):
+    """Write a version's report as one PDF or one Markdown file, to print, to send or to put into a wiki.
+
+    Both are made from the published pages, and lie in reports/NAME/paper.
+
+    Examples: nbs report flights --pdf, nbs report flights v003 --pdf --md
+    """
+    from nbs_lib.runner.paper import write_markdown, write_pdf
+
+    if not (pdf or md):
+        raise NbsError("nbs report: say which form is wanted: --pdf, --md or both; nbs open shows the pages")
+    for wanted, write in ((pdf, write_pdf), (md, write_markdown)):
+        if wanted:
+            print(relative(write(name, version)))
 
 # %% ../notebooks/90_cli.ipynb #92a693f6
 @app.command()

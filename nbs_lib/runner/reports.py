@@ -870,6 +870,13 @@ def _chapters(manifest: dict) -> list[dict]:
     return rows
 
 # %% ../../notebooks/runner/03_reports.ipynb #a00fb24d
+def _written(value: Any, digits: int | None, unit: str) -> str:
+    "A recorded value: counts without decimals, anything else with three figures or what its interval allows"
+    if not _has(value):
+        return DASH if value is None else str(value)
+    return fmt(value, 0 if digits is None and value == round(value) else digits, plain(unit, 20))
+
+
 def _numbers(manifest: dict) -> Markup:
     "All recorded metrics as a table"
     import pandas as pd
@@ -878,7 +885,7 @@ def _numbers(manifest: dict) -> Markup:
     for stage, record in (manifest.get("stages") or {}).items():
         for name, m in (record.get("metrics") or {}).items():
             m = m if isinstance(m, dict) else {"value": m}
-            digits = _digits(m)
+            digits = _digits(m) if _has(m.get("low"), m.get("high")) else None
             interval = (
                 f"{fmt(m['low'], digits)} to {fmt(m['high'], digits)}"
                 if _has(m.get("low"), m.get("high"))
@@ -888,7 +895,7 @@ def _numbers(manifest: dict) -> Markup:
             rows.append(
                 {
                     "metric": name,
-                    "value": fmt(value, digits) if _has(value) else str(value),
+                    "value": _written(value, digits, str(m.get("unit") or "")),
                     "interval (95 %)": interval,
                     "stage": stage,
                 }
