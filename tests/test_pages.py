@@ -1,11 +1,12 @@
-"Every page of a real run: accessible (axe-core), sound HTML, no dead link, quick, within its weight"
+"Every page of a real run: accessible (axe-core), sound HTML, no dead link, within its weight, also as data, PDF and text"
 
+import json
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from conftest import browser_path
+from conftest import browser_path, nbs
 
 PAGE, VERSION = 3_000_000, 10_000_000  # bytes
 
@@ -98,3 +99,68 @@ def test_axe_finds_no_violation(pages, browser, scheme, width):
         tab.close()
     context.close()
     assert not found, found
+
+
+def test_every_figure_and_table_can_be_had_as_data(wine):
+    import pandas as pd
+
+    home = wine / "reports" / "wine" / "v001"
+    manifest = json.loads((home / "manifest.json").read_text(encoding="utf-8"))
+    shown = 0
+    for stage, entry in manifest["stages"].items():
+        page = next(home.glob(f"0*_{stage}.html")).read_text(encoding="utf-8")
+        for item in [*entry["figures"], *entry["tables"]]:
+            assert f'href="{item["data"]}"' in page, (stage, item)
+            assert item["data"] in manifest["files"]
+            text = (home / item["data"]).read_text(encoding="utf-8")
+            if text.strip():
+                frame = pd.read_csv(home / item["data"])
+                assert frame.shape[1] and ("rows" not in item or len(frame) == item["rows"]), item
+            shown += 1
+        numbers = [pd.read_csv(home / f["data"]) for f in entry["figures"]]
+        assert all(len(n) for n in numbers), [
+            f["title"] for f, n in zip(entry["figures"], numbers, strict=True) if not len(n)
+        ]
+    assert shown > 20
+
+
+def test_the_manifest_follows_its_published_schema(wine):
+    import jsonschema
+
+    schema = json.loads((wine / "reports" / "manifest.schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    done = nbs(wine, "show", "wine", "--json")
+    manifest = json.loads(done.stdout)
+    jsonschema.validate(manifest, schema, jsonschema.Draft202012Validator)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**manifest, "surprise": 1}, schema, jsonschema.Draft202012Validator)
+    text = nbs(wine, "show", "wine", "--weights").stdout
+    assert "04_evaluation.html" in text and "data beside the pages" in text
+
+
+@pytest.mark.browser
+def test_a_version_as_pdf(wine):
+    done = nbs(wine, "report", "wine", "--pdf")
+    assert done.returncode == 0, done.stderr
+    pdf = (wine / done.stdout.strip()).read_bytes()
+    assert pdf.startswith(b"%PDF-") and pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") > 10
+
+
+def test_a_version_as_markdown(wine):
+    done = nbs(wine, "report", "wine", "--md")
+    assert done.returncode == 0, done.stderr
+    file = wine / done.stdout.strip()
+    text = file.read_text(encoding="utf-8")
+    headline = json.loads((wine / "reports/wine/v001/manifest.json").read_text(encoding="utf-8"))["headline"]
+    assert headline["sentence"].split(";")[0] in text and "\n# Evaluation\n" in text
+    assert text.count("| --- |") > 5 and "<svg" not in text and "](#" not in text.replace("](#page", "")
+    import re
+
+    for target in re.findall(r"\]\(([^)#]+)", text):
+        assert target.startswith("https") or (file.parent / target).exists(), target
+    assert nbs(wine, "report", "wine").returncode == 2
+
+
+def test_no_browser_is_one_clear_message(wine, tmp_path):
+    done = nbs(wine, "report", "wine", "--pdf", PATH=str(tmp_path))
+    assert done.returncode == 2 and "--md" in done.stderr and "Traceback" not in done.stderr
