@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from . import profile
+from .numbers import value_text
 from .show import fmt, percent, plural, short
 from .study import Study
 from .words import target_numbers, target_say, unit_codes
@@ -75,7 +76,7 @@ def sensitive_table(
         if binned.centres is not None and len(np.unique(train[column].dropna())) > len(labels):
             ends = pd.Series(profile.as_numbers(train[column])).groupby(binned.codes).agg(["min", "max"])
             labels = [
-                v if i == binned.missing else f"{ends['min'][i]:.5g} to {ends['max'][i]:.5g}"
+                v if i == binned.missing else f"{value_text(ends['min'][i])} to {value_text(ends['max'][i])}"
                 for i, v in enumerate(labels)
             ]
         means["named"] = [i not in (binned.pooled, binned.missing) for i in range(len(labels))]

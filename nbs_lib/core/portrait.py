@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from . import profile, quality
+from .numbers import value_text
 from .show import DASH, percent, plural, short
 from .splits import Split
 from .study import Study
@@ -62,6 +63,16 @@ def table_sentence(
     return f"{plural(len(table.frame), 'row')} and {plural(len(role), 'column')}: {plural(n_features, 'possible feature')}{beside}."
 
 # %% ../../notebooks/core/03f_portrait.ipynb #88b471a6
+def _example(value: str, kind: str) -> str:
+    "A value of a column, as short as it can be"
+    if kind == "date":
+        return short(value.replace("T", " ")[:16], 20)
+    try:
+        return value_text(float(value)) if kind == "number" and "." in value else short(value, 20)
+    except ValueError:
+        return short(value, 20)
+
+
 def column_list(
     table: Table,  # settled
     study: Study,  # names the roles
@@ -76,11 +87,7 @@ def column_list(
                 c.name,
                 c.kind,
                 role[c.name],
-                ""
-                if hidden
-                else ", ".join(
-                    short(v.replace("T", " ")[:16] if c.kind == "date" else v, 20) for v in c.first_values[:3]
-                ),
+                "" if hidden else ", ".join(_example(v, c.kind) for v in c.first_values[:3]),
                 c.note,
             )
         )
@@ -282,7 +289,10 @@ def column_facts(
 ) -> pd.DataFrame:  # one row a column, strongest first
     "Every column in a line: what it holds and what it tells"
     found = summary.loc[columns]
-    typical = [short(t, 24) for t in found["top"]]
+    rare = (found["kind"] == "number") & (
+        found["top_share"] < 0.001
+    )  # a measure: its values hardly come twice
+    typical = [DASH if few else short(t, 24) for t, few in zip(found["top"], rare, strict=True)]
     rows = pd.DataFrame(
         {
             "column": found.index,
@@ -295,7 +305,7 @@ def column_facts(
     )
     for name, new in (("low", "lowest"), ("middle", "median"), ("high", "highest")):
         if name in found:
-            rows[new] = [DASH if pd.isna(v) else f"{v:.5g}" for v in found[name]]
+            rows[new] = [DASH if pd.isna(v) else value_text(v, 4) for v in found[name]]
     rows = rows.reset_index(drop=True).merge(scores[["column", "score"]], on="column", how="left")
     rows.insert(1, "score", rows.pop("score"))
     return rows.sort_values("score", ascending=False, kind="stable", ignore_index=True)

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from .numbers import value_text
+
 # %% ../../notebooks/core/03a_profile.ipynb #afcf705f
 Z95 = 1.959963985
 
@@ -184,7 +186,8 @@ def _plain(value: object) -> str:
 def _labels(values: pd.Series, kind: str, centres: np.ndarray) -> list[str]:
     if kind == "date":
         return [str(t)[:10] for t in (centres * 1e6).astype("datetime64[us]")]
-    return [f"{c:.6g}" for c in centres]
+    few = [value_text(c, 4) for c in centres]
+    return few if len(set(few)) == len(few) else [value_text(c, 6) for c in centres]
 
 # %% ../../notebooks/core/03a_profile.ipynb #4f135774
 def deal_folds(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from .numbers import value_text
 from .profile import TimeBins, as_numbers
 from .show import fmt, percent, plural
 
@@ -150,7 +151,7 @@ def inspect_numbers(
     column = sort_numbers(name, raw)
     n, infinite = len(column.values), int(np.isinf(raw).sum())
     best = int(column.counts.argmax()) if n else 0
-    top = f"{column.distinct[best]:.6g}" if n else ""
+    top = value_text(column.distinct[best], 6) if n else ""
     share = float(column.counts[best] / n) if n else np.nan
     facts = {"unique": len(column.distinct), "top": top, "top_share": share}
     facts |= {

@@ -14,6 +14,7 @@ import pandas as pd
 
 from . import profile
 from . import show as look
+from .numbers import value_text
 from .profile import Binned
 from .show import PALETTE, WIDTH, fmt, plural, short
 from .study import Study
@@ -221,7 +222,8 @@ def numeric_panel(
     if even or kind == "date":
         some = np.unique(np.linspace(0, len(x) - 1, 3).astype(int))
         ax.set_xticks(
-            x[some], [found.binned.labels[keep[i]] if kind == "date" else f"{centres[i]:.4g}" for i in some]
+            x[some],
+            [found.binned.labels[keep[i]] if kind == "date" else value_text(centres[i], 4) for i in some],
         )
 
 # %% ../../notebooks/core/03d_relations.ipynb #1d39909d

@@ -178,8 +178,12 @@ def _linked(markup: str, data: dict | None) -> str:
     rows, of = int(data["rows"]), int(data["of"])
     cut = f", the first {fmt(rows)} of {fmt(of)} rows" if rows < of else ""
     what = "figure" if "/figure-" in data["file"] else "table"
-    link = f'<a href="{data["file"]}" download title="The numbers of this {what}">CSV{cut}</a>'
-    return f'{markup.removesuffix("</figure>")}<p class="nbs-data">{link}</p></figure>'
+    link = (
+        f'<a class="nbs-data" href="{data["file"]}" download title="The numbers of this {what}">CSV{cut}</a>'
+    )
+    if markup.endswith(end := "</figcaption></figure>"):
+        return f"{markup.removesuffix(end)} {link}{end}"
+    return f"{markup.removesuffix('</figure>')}<p>{link}</p></figure>"
 
 
 def data_files(
