@@ -4,22 +4,22 @@
 
 # %% auto #0
 __all__ = ['NEAR', 'LEVELS', 'TOLD', 'Judged', 'used_columns', 'judge', 'rows_sentence', 'models_sentence', 'missing_classes',
-           'resample_weights', 'compressed', 'prepared', 'compare', 'against', 'answer_sentence', 'answer_figure',
-           'metrics_table', 'show_looks', 'delong_of', 'paired', 'against_champion', 'promised', 'promise_sentence',
-           'meaning', 'show_meaning', 'show_decision', 'legend_above', 'show_ranking', 'show_classes', 'show_costs',
-           'show_errors', 'show_calibration', 'kept_sentence', 'show_ranges', 'periods_of', 'by_period',
-           'periods_figure', 'show_time', 'explained_rows', 'telling_rows', 'explain_holdout', 'show_importance',
-           'probe_of', 'show_reliance', 'show_courses', 'Known', 'known_rows', 'show_steadiness', 'start_sentence',
-           'panels_of', 'show_rows', 'fixed_columns', 'show_turned', 'slice_columns', 'row_losses', 'tree_found',
-           'tree_sentence', 'show_slices', 'show_leanings', 'compare_groups', 'unfair', 'limit_text', 'gap_sentence',
-           'show_groups', 'figure_title', 'show_gaps', 'show_selection', 'show_remedies', 'first_columns',
-           'show_robustness', 'show_hardest', 'show_labels', 'latencies', 'memory_of', 'tail', 'show_speed',
-           'same_again', 'alone', 'check_problem', 'check_answer', 'tell_headline']
+           'compressed', 'prepared', 'compare', 'against', 'answer_sentence', 'answer_figure', 'metrics_table',
+           'show_looks', 'delong_of', 'paired', 'against_champion', 'promised', 'promise_sentence', 'meaning',
+           'show_meaning', 'show_decision', 'legend_above', 'show_ranking', 'show_classes', 'show_costs', 'show_errors',
+           'show_calibration', 'kept_sentence', 'show_ranges', 'periods_of', 'by_period', 'periods_figure', 'show_time',
+           'explained_rows', 'telling_rows', 'explain_holdout', 'show_importance', 'probe_of', 'show_reliance',
+           'show_courses', 'Known', 'known_rows', 'show_steadiness', 'start_sentence', 'panels_of', 'show_rows',
+           'fixed_columns', 'show_turned', 'slice_columns', 'row_losses', 'tree_found', 'tree_sentence', 'show_slices',
+           'show_leanings', 'compare_groups', 'unfair', 'limit_text', 'gap_sentence', 'show_groups', 'figure_title',
+           'show_gaps', 'show_selection', 'show_remedies', 'first_columns', 'show_robustness', 'show_hardest',
+           'show_labels', 'latencies', 'memory_of', 'tail', 'show_speed', 'same_again', 'alone', 'check_problem',
+           'check_answer', 'tell_headline']
 
 # %% ../notebooks/04_evaluation.ipynb #a8494485
 import tempfile
 import time as clock
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,6 +141,7 @@ from nbs_lib.tasks.intervals import (
     group_codes,
     left_out,
     rate_interval,
+    resample_weights,
 )
 from .tasks.metrics import Metric, get_metric, metrics_for, within
 from nbs_lib.tasks.paired import (
@@ -318,21 +319,6 @@ def missing_classes(
         )
     return " ".join(parts)
 
-# %% ../notebooks/04_evaluation.ipynb #cbcf29eb
-def resample_weights(
-    rows: int,  # of the holdout
-    n: int,  # resamples
-    seed: int,  # same seed, same resamples
-    groups: np.ndarray | None = None,  # rows that hang together
-) -> Iterator[np.ndarray]:  # how often each row occurs
-    "Bootstrap samples as weights of the rows"
-    rng = np.random.default_rng([seed, 4])
-    codes = None if groups is None else group_codes(groups, rows)
-    k = rows if codes is None else int(codes.max()) + 1
-    for _ in range(n):
-        counts = np.bincount(rng.integers(0, k, k), minlength=k).astype(float)
-        yield counts if codes is None else counts[codes]
-
 # %% ../notebooks/04_evaluation.ipynb #5da86836
 def compressed(
     y: pd.Series,  # true labels
@@ -384,7 +370,7 @@ def compare(
     small = [compressed(j.y, p, j.positive) if j.positive and rows > 10_000 else None for p in both]
     quick = [[prepared(m, j.y, p, j.positive, s) for p, s in zip(both, small, strict=True)] for m in metrics]
     drawn = [[] for _ in metrics]
-    for i, w in enumerate(resample_weights(rows, n, j.study.seed, j.groups)):
+    for i, w in enumerate(resample_weights(rows, n, [j.study.seed, 4], j.groups)):
         for k in range(len(metrics) if i < n // 5 else 1):
             drawn[k].append([f(w) for f in quick[k]])
     found = {}
@@ -532,7 +518,7 @@ def paired(
     few = [compressed(y, p, j.positive) if j.positive and len(y) > 10_000 else None for p in (mine, others)]
     a, b = (prepared(j.metric, y, p, j.positive, s) for p, s in zip((mine, others), few, strict=True))
     exact = [j.metric.score(y, p, positive=j.positive) for p in (mine, others)]
-    drawn = [a(w) - b(w) for w in resample_weights(len(y), n, j.study.seed, groups)]
+    drawn = [a(w) - b(w) for w in resample_weights(len(y), n, [j.study.seed, 4], groups)]
     missed = left_out(lambda w: a(w) - b(w), groups, len(y))
     value = exact[0] - exact[1]
     return value, *bootstrap_ends(drawn, value, effective_units(groups, len(y)), missed)
@@ -942,7 +928,7 @@ def by_period(
         value = j.metric.prepare(y, ours, j.positive)
         groups = None if j.groups is None else j.groups[inside]
         groups = groups if groups is not None and pd.Series(groups).nunique() >= 5 else None
-        drawn = [value(w) for w in resample_weights(len(y), n, j.study.seed, groups)]
+        drawn = [value(w) for w in resample_weights(len(y), n, [j.study.seed, 4], groups)]
         mine, base = value(np.ones(len(y))), j.metric.score(y, theirs, positive=j.positive)
         ends = within(
             j.metric, mine, bootstrap_ends(drawn, mine, units := effective_units(groups, len(y))), units

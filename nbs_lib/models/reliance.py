@@ -21,7 +21,7 @@ from ..core.show import PALETTE, WIDTH, fmt, percent, plural, short, small_multi
 from .boosting import Boosted
 from .explain import Explanation, explain, members_of
 from .smooth import Kernel
-from ..tasks.intervals import bootstrap_ends, effective_units, group_codes
+from ..tasks.intervals import bootstrap_ends, effective_units, resample_weights
 from ..tasks.metrics import Metric
 
 # %% ../../notebooks/models/03b_reliance.ipynb #0fe824c5
@@ -82,11 +82,7 @@ class Probe:
     @cached_property
     def weights(self) -> list[np.ndarray]:
         "How often each row occurs in each resample"
-        rng, rows = np.random.default_rng([self.seed, 12]), len(self.y)
-        codes = None if self.groups is None else group_codes(self.groups, rows)
-        k = rows if codes is None else int(codes.max()) + 1
-        drawn = [np.bincount(rng.integers(0, k, k), minlength=k).astype(float) for _ in range(self.resamples)]
-        return drawn if codes is None else [w[codes] for w in drawn]
+        return list(resample_weights(len(self.y), self.resamples, [self.seed, 12], self.groups))
 
     @cached_property
     def base(self) -> np.ndarray:

@@ -182,8 +182,11 @@ def markdown_of(
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+$", "", text, flags=re.M)).strip() + "\n"
 
 # %% ../../notebooks/runner/09e_paper.ipynb #2a7bcdc4
-def _place(study: str, version: str, suffix: str) -> Path:
-    return folder("reports") / study / "paper" / f"{version}{suffix}"
+def _from_to(study: str, version: str | None, suffix: str) -> tuple[Path, Path]:
+    "A version's folder, and where what is made of it goes"
+    version = read_manifest(study, version)["version"]
+    home = folder("reports") / study
+    return home / version, home / "paper" / f"{version}{suffix}"
 
 
 def write_pdf(
@@ -191,13 +194,11 @@ def write_pdf(
     version: str | None = None,  # the newest unless given
 ) -> Path:
     "A version as one PDF"
-    manifest = read_manifest(study, version)
-    version = manifest["version"]
-    home, pdf = folder("reports") / study / version, _place(study, version, ".pdf")
+    home, pdf = _from_to(study, version, ".pdf")
     find_browser()
     with tempfile.TemporaryDirectory(prefix="nbs-print-") as d:
         page = Path(d) / "report.html"
-        page.write_text(one_document(home, f"{study} {version}"), encoding="utf-8")
+        page.write_text(one_document(home, f"{study} {home.name}"), encoding="utf-8")
         pdf.parent.mkdir(parents=True, exist_ok=True)
         print_pdf(page, pdf)
     return pdf
@@ -208,9 +209,7 @@ def write_markdown(
     version: str | None = None,  # the newest unless given
 ) -> Path:
     "A version as one Markdown file, with its figures in a folder beside it"
-    manifest = read_manifest(study, version)
-    version = manifest["version"]
-    out = _place(study, version, ".md")
+    home, out = _from_to(study, version, ".md")
     figures = out.with_suffix("")
     shutil.rmtree(figures, ignore_errors=True)
     figures.mkdir(parents=True)
@@ -223,9 +222,6 @@ def write_markdown(
         file.write_text(svg.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1), encoding="utf-8")
         return f"{figures.name}/{file.name}"
 
-    parts = [
-        markdown_of(p.read_text(encoding="utf-8"), version, keep)
-        for p in pages_of(folder("reports") / study / version)
-    ]
+    parts = [markdown_of(p.read_text(encoding="utf-8"), home.name, keep) for p in pages_of(home)]
     write_atomically(out, "\n---\n\n".join(parts))
     return out

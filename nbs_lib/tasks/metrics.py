@@ -7,7 +7,7 @@ __all__ = ['Weighted', 'TINY', 'WORK', 'classes_of', 'default_positive', 'positi
            'resamples', 'bootstrap_interval', 'within', 'paired_difference']
 
 # %% ../../notebooks/tasks/00_metrics.ipynb #ea432eff
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from ..core.costs import paid
 from ..core.scorers import Scorer, find_scorer, weighted_scorer
 from ..core.study import METRIC_ALIASES, METRIC_NAMES, Study, known_metric
-from .intervals import bootstrap_ends, effective_units, group_codes, left_out, wilson
+from .intervals import bootstrap_ends, effective_units, left_out, resample_weights, wilson
 
 # %% ../../notebooks/tasks/00_metrics.ipynb #46136c11
 Weighted = Callable[[np.ndarray], float]  # weights of the rows (counts of a resample) -> the metric
@@ -409,16 +409,6 @@ def resamples(
     "How many resamples a bootstrap makes"
     return int(min(n, max(100, WORK / max(rows * classes, 1))))
 
-# %% ../../notebooks/tasks/00_metrics.ipynb #f4f3e8db
-def _draws(rows: int, n: int, seed: int, groups: np.ndarray | None) -> Iterator[np.ndarray]:
-    "How often each row occurs, resample by resample"
-    rng = np.random.default_rng([seed, 17])
-    unit = None if groups is None else group_codes(groups, rows)
-    k = rows if unit is None else int(unit.max()) + 1
-    for _ in range(n):
-        count = np.bincount(rng.integers(0, k, k), minlength=k).astype(float)
-        yield count if unit is None else count[unit]
-
 # %% ../../notebooks/tasks/00_metrics.ipynb #3259f8cb
 def _heavy(metric: Metric, predictions: pd.DataFrame) -> int:
     "How many passes over the rows a metric takes, roughly"
@@ -447,7 +437,7 @@ def _with_ends(
     value: Weighted, rows: int, n: int, seed: int, groups: np.ndarray | None
 ) -> tuple[float, float, float]:
     "A number with the ends of its bootstrap interval"
-    drawn, whole = [value(w) for w in _draws(rows, n, seed, groups)], value(np.ones(rows))
+    drawn, whole = [value(w) for w in resample_weights(rows, n, [seed, 17], groups)], value(np.ones(rows))
     return whole, *bootstrap_ends(drawn, whole, effective_units(groups, rows), left_out(value, groups, rows))
 
 # %% ../../notebooks/tasks/00_metrics.ipynb #d3bf8522

@@ -41,6 +41,7 @@ from nbs_lib.trust.rows import (
     choose,
     flat_data,
     frame_of,
+    into,
     meets_folds,
     meets_split,
     rows_of,
@@ -745,15 +746,7 @@ def fitted_at_once(w: Reader, v: Value, node: ast.Call, name: str, kwargs: dict 
 
 # %% ../../notebooks/trust/00f_functions.ipynb #36ac871d
 _FUNCTIONS: dict[str, Callable] = {}
-
-
-def _named(*names: str) -> Callable:
-    def keep(function: Callable) -> Callable:
-        for name in names:
-            _FUNCTIONS[name] = function
-        return function
-
-    return keep
+_named = into(_FUNCTIONS)
 
 
 @_named(

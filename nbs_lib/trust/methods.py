@@ -62,6 +62,7 @@ from nbs_lib.trust.rows import (
     choose,
     flat_data,
     frame_of,
+    into,
     meets_split,
     meets_use,
     rows_of,
@@ -297,15 +298,7 @@ def _resampled(w: Reader, v: Value, args: list[Value], kwargs: dict, node: ast.C
 
 # %% ../../notebooks/trust/00g_methods.ipynb #02c69050
 _METHODS: dict[str, Callable] = {}
-
-
-def _methods_of(*types: str) -> Callable:
-    def keep(function: Callable) -> Callable:
-        for t in types:
-            _METHODS[t] = function
-        return function
-
-    return keep
+_methods_of = into(_METHODS)
 
 
 @_methods_of("columns")
@@ -314,12 +307,13 @@ def _columns_method(w, base, name, args, kwargs, node):
     names = strings(args[0]) if args else None
     have = base.get("have")
     if name in ("drop", "difference", "remove") and args:
-        more = strings(kwargs["errors"]) if False else names
         changed = None
-        if more is not None and have is not None:
-            changed = ("minus", have[1] | set(more)) if have[0] == "minus" else ("only", have[1] - set(more))
-        if more:
-            w.dropped.update(dict.fromkeys(more, w.steps))
+        if names is not None and have is not None:
+            changed = (
+                ("minus", have[1] | set(names)) if have[0] == "minus" else ("only", have[1] - set(names))
+            )
+        if names:
+            w.dropped.update(dict.fromkeys(names, w.steps))
         out = base.but(have=changed)
         if name == "remove":
             rebind(w, node.func.value, out)
@@ -644,15 +638,7 @@ def _counted(w: Reader, v: Value, name: str, args: list[Value], kwargs: dict, no
 
 
 _TABLE_METHODS: dict[str, Callable] = {}
-
-
-def _of_table(*names: str) -> Callable:
-    def keep(function: Callable) -> Callable:
-        for name in names:
-            _TABLE_METHODS[name] = function
-        return function
-
-    return keep
+_of_table = into(_TABLE_METHODS)
 
 
 @_of_table("groupby", "group_by")

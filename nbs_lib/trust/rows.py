@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NONE', 'LATER', 'Rows', 'together', 'Learnt', 'Value', 'Frame', 'Scope', 'Enough', 'Reader', 'rows_of', 'frame_of',
            'has_column', 'facts_in', 'own_facts', 'all_facts', 'meets_split', 'is_mild', 'meets_folds', 'meets_use',
-           'meets_part', 'check_target', 'run', 'value', 'flat_data', 'choose']
+           'meets_part', 'check_target', 'into', 'run', 'value', 'flat_data', 'choose']
 
 # %% ../../notebooks/trust/00b_rows.ipynb #ec3ccc05
 import ast
@@ -403,28 +403,22 @@ def check_target(w: Reader, X: Value, y: Value, node: ast.AST, x_text: str, late
 
 # %% ../../notebooks/trust/00b_rows.ipynb #6714f277
 LATER: dict[str, Callable] = {}  # what later notebooks add for those before them
-_DO: dict[type, Callable] = {}
+_DO: dict[type, Callable] = {}  # by kind of statement
+_SAY: dict[type, Callable] = {}  # by kind of expression
 
 
-_SAY: dict[type, Callable] = {}
+def into(
+    table: dict,  # of handlers
+) -> Callable:  # (*keys) -> decorator
+    "A decorator that enters a function into a table under each of its keys"
+
+    def under(*keys: object) -> Callable:
+        return lambda function: [table.__setitem__(key, function) for key in keys] and function
+
+    return under
 
 
-def _does(*types: type) -> Callable:
-    def keep(function: Callable) -> Callable:
-        for t in types:
-            _DO[t] = function
-        return function
-
-    return keep
-
-
-def _says(*types: type) -> Callable:
-    def keep(function: Callable) -> Callable:
-        for t in types:
-            _SAY[t] = function
-        return function
-
-    return keep
+_does, _says = into(_DO), into(_SAY)
 
 
 def run(w: Reader, body: list[ast.stmt]) -> None:
