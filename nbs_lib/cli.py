@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'Progress', 'new', 'check', 'audit', 'data_text', 'audit_text', 'run', 'show_cache', 'summary_text',
-           'list_studies', 'show', 'checklist', 'promote', 'verify', 'open_report', 'diff', 'main']
+           'list_studies', 'show', 'checklist', 'promote', 'verify', 'open_report', 'diff', 'bundle', 'main']
 
 # %% ../notebooks/90_cli.ipynb #c8fdf6b8
 import contextlib
@@ -759,6 +759,32 @@ def _diff_code(found: object, fail_on: str | None) -> int:
     if fail_on != "worse" or found.worse:
         return int(fail_on == "worse")
     return 3 if found.verdict is None or found.verdict["word"] == "cannot be compared" else 0
+
+# %% ../notebooks/90_cli.ipynb #c09ef651
+@app.command()
+def bundle(
+    name: _Name,
+    version: Annotated[
+        str | None,
+        typer.Argument(metavar="[VERSION]", help="As v003, 3 or champion; the newest unless given"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The folder to be; models/NAME/bundles/VERSION unless given"),
+    ] = None,
+):
+    """Put a version's model and all that belongs to it into one folder.
+
+    Pipeline and features in one, input and output schema, sample rows with their predictions, pinned requirements,
+    licence and model card, each file with its hash. It is opened once in a fresh process to prove that it works:
+    nbs_lib.serving.bundle.open_bundle(DIR).predict(frame)
+    """
+    from nbs_lib.serving.build import build_bundle, version_of
+
+    made = build_bundle(name, version, out)
+    seal = (made / "bundle.sha256").read_text(encoding="utf-8")[:12]
+    size = sum(p.stat().st_size for p in made.iterdir()) / 1e6
+    print(f"{name} {version_of(name, version)}: {relative(made)} ({size:.1f} MB, seal {seal}…)")
 
 # %% ../notebooks/90_cli.ipynb #858ef6e4
 _asked = 0  # how often this process was asked to stop
