@@ -185,6 +185,7 @@ def build_bundle(
     study: str,  # its name
     wanted: str | None = None,  # v003, 3, or a name such as champion; the newest unless given
     out: str | Path | None = None,  # the folder to be; models/NAME/bundles/VERSION unless given
+    keep: bool = False,  # whether one that is there already is good enough
 ) -> Path:  # the folder
     "Bundle a published version, and prove in a fresh process that it opens"
     manifest = read_manifest(study, version_of(study, wanted))
@@ -193,6 +194,8 @@ def build_bundle(
         raise NbsError(f"{relative(final)}: is there already and is no bundle; choose another folder")
     final.parent.mkdir(parents=True, exist_ok=True)
     with locked(final.parent):
+        if keep and (final / ABOUT).is_file():
+            return final
         building = final.with_name(f".{final.name}.{os.getpid()}")
         shutil.rmtree(building, ignore_errors=True)
         try:

@@ -208,10 +208,8 @@ def _names_in(self: Reader, rows: list[dict], faults: list[dict], warnings: list
         for name in row.keys() - self.known:
             if name in self.ignored:
                 note(warnings, i, name, "is not read by the model, and was left out", self.most)
-            else:
-                note(
-                    faults, i, name, f"is no column of this study{did_you_mean(name, self.names)}", self.most
-                )
+            elif len(faults) < self.most:
+                note(faults, i, name, f"is no column of this study{did_you_mean(name[:100], self.names)}")
         for column in self.columns:
             if column["name"] in row or column.get("event"):
                 continue
@@ -251,9 +249,7 @@ def _column(self: Reader, column: dict, given: list, faults: list[dict], warning
         self._range(column, array, faults, warnings)
         return array
     if kind == "date":
-        array = np.array(values, dtype="datetime64[us]")
-        self._range(column, array, faults, warnings)
-        return array
+        return np.array(values, dtype="datetime64[us]")  # later than in training is the usual case: no range
     if kind == "bool":
         return np.array(values, dtype="bool" if column["dtype"] == "bool" and not gone else "float64")
     self._categories(name, values, faults, warnings)
@@ -295,7 +291,7 @@ def _each(column: dict, given: list, faults: list[dict], most: int) -> list:
 def _range(self: Reader, column: dict, array: np.ndarray, faults: list[dict], warnings: list[dict]) -> None:
     "Values outside the study's limits, or outside what training saw"
     for key, beyond, word in (("min", np.less, "below"), ("max", np.greater, "above")):
-        if key in column and array.dtype.kind != "M" and (out := beyond(array, column[key])).any():
+        if key in column and (out := beyond(array, column[key])).any():
             i = int(out.argmax())
             note(
                 faults,
@@ -305,11 +301,7 @@ def _range(self: Reader, column: dict, array: np.ndarray, faults: list[dict], wa
                 self.most,
             )
     for key, beyond, word in (("lowest", np.less, "below"), ("highest", np.greater, "above")):
-        limit = column.get(key)
-        if limit is None:
-            continue
-        limit = np.datetime64(limit, "us") if array.dtype.kind == "M" else limit
-        out = beyond(array, limit)
+        out = beyond(array, column.get(key, np.nan))
         if out.any():
             many = f" in {out.sum():,} rows" if out.sum() > 1 else ""
             says = f"is {word} {column[key]}, the {key} value in training{many}"
