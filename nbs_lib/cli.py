@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'Progress', 'new', 'check', 'audit', 'data_text', 'audit_text', 'run', 'show_cache', 'summary_text',
-           'list_studies', 'show', 'checklist', 'promote', 'verify', 'open_report', 'report', 'diff', 'main']
+           'list_studies', 'show', 'checklist', 'promote', 'verify', 'open_report', 'report', 'diff', 'bundle', 'serve',
+           'outcomes', 'main']
 
 # %% ../notebooks/90_cli.ipynb #c8fdf6b8
 import contextlib
@@ -809,6 +810,80 @@ def _diff_code(found: object, fail_on: str | None) -> int:
     if fail_on != "worse" or found.worse:
         return int(fail_on == "worse")
     return 3 if found.verdict is None or found.verdict["word"] == "cannot be compared" else 0
+
+# %% ../notebooks/90_cli.ipynb #c09ef651
+@app.command()
+def bundle(
+    name: _Name,
+    version: Annotated[
+        str | None,
+        typer.Argument(metavar="[VERSION]", help="As v003, 3 or champion; the newest unless given"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The folder to be; models/NAME/bundles/VERSION unless given"),
+    ] = None,
+):
+    """Put a version's model and all that belongs to it into one folder.
+
+    Pipeline and features in one, input and output schema, sample rows with their predictions, pinned requirements,
+    licence and model card, each file with its hash. It is opened once in a fresh process to prove that it works:
+    nbs_lib.serving.bundle.open_bundle(DIR).predict(frame)
+    """
+    from nbs_lib.serving.build import build_bundle, version_of
+
+    made = build_bundle(name, version, out)
+    seal = (made / "bundle.sha256").read_text(encoding="utf-8")[:12]
+    size = sum(p.stat().st_size for p in made.iterdir()) / 1e6
+    print(f"{name} {version_of(name, version)}: {relative(made)} ({size:.1f} MB, seal {seal}…)")
+
+# %% ../notebooks/90_cli.ipynb #da3fb5af
+@app.command()
+def serve(
+    name: _Name,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, metavar="N", help="Processes that answer")] = 1,
+):
+    """Answer requests with a study's champion, on this machine only.
+
+    The address that is printed shows a page with a working example. POST /predict takes {"row": {...}} or {"rows": [...]}
+    as JSON; POST /explain says why; /healthz, /readyz, /metrics and /openapi.json are for machines. Another champion
+    (nbs promote) is taken over while it runs. Every prediction is kept in data/served/NAME. Ctrl-C answers what is under
+    way, and ends. [serving] in settings.ini has limits and the API key.
+    """
+    from nbs_lib.serving.build import build_bundle, version_of
+
+    build_bundle(name, version_of(name, "champion"), keep=True)
+    os.environ.setdefault("NBS_ROOT", str(project_root()))  # for the workers
+    from nbs_lib.serving.server import serve as begin
+
+    begin(name, port=port, workers=workers)
+
+
+@app.command()
+def outcomes(
+    name: _Name,
+    data: Annotated[
+        str,
+        typer.Option(metavar="FILE", help="A table with the columns id and the target's name (or outcome)"),
+    ],
+):
+    """Tell what came of predictions: outcomes join them by the id that the server gave.
+
+    Telling the same again changes nothing. A file that contradicts itself, or what was told before, changes nothing either.
+
+    Exit codes: 0 all known, 1 some ids were never served: they are named and the others kept, 2 a mistake.
+    """
+    from nbs_lib.core.study import load_study
+    from nbs_lib.serving.log import read_outcomes, record_outcomes
+
+    path = _from_root(data)
+    new, known, never = record_outcomes(name, read_outcomes(load_study(name), path), path)
+    print(f"{name}: {plural(new, 'new outcome')}, {known:,} told before")
+    if never:
+        shown = ", ".join(never[:5]) + (f" and {len(never) - 5:,} more" if len(never) > 5 else "")
+        print(f"  never served: {shown}")
+    return int(bool(never))
 
 # %% ../notebooks/90_cli.ipynb #858ef6e4
 _asked = 0  # how often this process was asked to stop

@@ -55,6 +55,14 @@ def wine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def people_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    "The bundle of a small model with dates, texts and gaps"
+    from served import make_bundle
+
+    return make_bundle(tmp_path_factory.mktemp("people") / "bundle")
+
+
 @pytest.fixture
 def cli(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     "Call the command line in this process: (exit code, standard output, standard error)"

@@ -111,6 +111,7 @@ FOLDERS = {
     "models": "models",
     "reports": "reports",
     "notebooks": "notebooks",
+    "served": "data/served",
 }
 STAGES = {
     "exploration": "processed",

@@ -26,9 +26,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
@@ -39,6 +38,9 @@ import pyarrow.parquet
 from .files import file_sha256, parquet_files
 from .settings import NbsError, did_you_mean, project_root, relative
 from .study import DataSpec, fill_secrets
+
+if TYPE_CHECKING:
+    import duckdb  # only a query needs it
 
 # %% ../../notebooks/core/01a_sources.ipynb #d0efd3fa
 @dataclass
@@ -574,8 +576,10 @@ def _nodes(tree: Any) -> Iterator[dict]:
         yield from _nodes(child)
 
 
-def _parse_sql(db: duckdb.DuckDBPyConnection, sql: str) -> dict:
+def _parse_sql(db: "duckdb.DuckDBPyConnection", sql: str) -> dict:
     "The syntax tree of exactly one SELECT"
+    import duckdb
+
     try:
         statements = db.extract_statements(sql)
     except duckdb.Error as e:
@@ -636,7 +640,7 @@ def named_files(
     return list(dict.fromkeys(found))
 
 # %% ../../notebooks/core/01a_sources.ipynb #b4ae14aa
-def _matching(db: duckdb.DuckDBPyConnection, name: str) -> list[Path]:
+def _matching(db: "duckdb.DuckDBPyConnection", name: str) -> list[Path]:
     "The files that a name or pattern in a query means"
     if "://" in name:
         raise NbsError(f"data: sql: {name!r}: only files on this machine are read")
@@ -655,7 +659,7 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _lock(db: duckdb.DuckDBPyConnection, allowed: list[str]) -> None:
+def _lock(db: "duckdb.DuckDBPyConnection", allowed: list[str]) -> None:
     "Open these files to the query and nothing else, for good"
     db.execute(f"SET allowed_paths = [{', '.join(map(_quoted, allowed))}]")
     for option in ["enable_external_access = false", "lock_configuration = true"]:
@@ -666,6 +670,8 @@ def read_sql(
     data: DataSpec,  # with `sql`
 ) -> RawTable:  # as read
     "The result of one SELECT over files"
+    import duckdb
+
     options = {"threads": 1, "autoinstall_known_extensions": False, "autoload_known_extensions": False}
     with duckdb.connect(config=options) as db:
         db.execute(f"SET file_search_path = {_quoted(str(project_root()))}")

@@ -10,17 +10,20 @@ __all__ = ['LABELS', 'TREE_WORK', 'NODES', 'HALVES', 'SMALLEST', 'PATHS', 'owner
 # %% ../../notebooks/models/03_explain.ipynb #2e5877f8
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from ..core.show import PALETTE, WIDTH, fmt, percent, short, small_multiples, use_style
 from .boosting import Boosted
 from .boosting import contributions as contributed
 from .candidates import FewFeatures
 from .features import Encoder, Numbers, OneHot, Part, TargetMeans, TextVectors
+
+if TYPE_CHECKING:
+    import matplotlib.pyplot as plt  # a server explains without drawing
+    from matplotlib.figure import Figure
 
 # %% ../../notebooks/models/03_explain.ipynb #fbe6b859
 def owners(
@@ -576,8 +579,10 @@ def _checked(model: object, e: Explanation) -> Explanation:
 def importance_figure(
     e: Explanation,  # of many rows
     top: int = 12,  # features shown
-) -> Figure:
+) -> "Figure":
     "Mean size of the contributions, the largest on top"
+    import matplotlib.pyplot as plt
+
     sizes = e.importance()
     shown = sizes.head(top)
     fig, ax = plt.subplots(figsize=(WIDTH["column"], 0.7 + 0.27 * max(len(shown) + 1, 3)))
@@ -611,7 +616,7 @@ def importance_figure(
     return fig
 
 # %% ../../notebooks/models/03_explain.ipynb #42a4d4ee
-def _numeric_panel(ax: plt.Axes, x: np.ndarray, v: np.ndarray) -> None:
+def _numeric_panel(ax: "plt.Axes", x: np.ndarray, v: np.ndarray) -> None:
     known = np.isfinite(x)
     low, high = np.quantile(x[known], [0.005, 0.995]) if known.any() else (0.0, 1.0)
     inside = known & (x >= low) & (x <= high)
@@ -622,7 +627,7 @@ def _numeric_panel(ax: plt.Axes, x: np.ndarray, v: np.ndarray) -> None:
                     textcoords="offset points", ha="right", fontsize=8, color=PALETTE["compare"])  # fmt: skip
 
 
-def _category_panel(ax: plt.Axes, x: pd.Series, v: np.ndarray, limits: tuple[float, float]) -> None:
+def _category_panel(ax: "plt.Axes", x: pd.Series, v: np.ndarray, limits: tuple[float, float]) -> None:
     text = x.astype(object).where(x.notna(), "missing").astype(str)
     top = text.value_counts().index[:7]
     spread = [np.quantile(v[(text == c).to_numpy()], [0.1, 0.5, 0.9]) for c in top]
@@ -639,7 +644,7 @@ def _category_panel(ax: plt.Axes, x: pd.Series, v: np.ndarray, limits: tuple[flo
 def dependence_figure(
     e: Explanation,  # of many rows
     top: int = 6,  # features shown
-) -> Figure:
+) -> "Figure":
     "The contribution of the most important features against their values"
     names = list(e.importance().index[:top])
     fig, axes = small_multiples(len(names), height=2.0, sharey=False)
