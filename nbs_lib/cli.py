@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'Progress', 'new', 'check', 'audit', 'data_text', 'audit_text', 'run', 'show_cache', 'summary_text',
-           'list_studies', 'show', 'checklist', 'promote', 'verify', 'open_report', 'report', 'diff', 'bundle', 'serve',
-           'outcomes', 'main']
+           'list_studies', 'show', 'checklist', 'promote', 'verify', 'open_report', 'report', 'diff', 'bundle',
+           'deploy', 'serve', 'outcomes', 'main']
 
 # %% ../notebooks/90_cli.ipynb #c8fdf6b8
 import contextlib
@@ -836,6 +836,35 @@ def bundle(
     seal = (made / "bundle.sha256").read_text(encoding="utf-8")[:12]
     size = sum(p.stat().st_size for p in made.iterdir()) / 1e6
     print(f"{name} {version_of(name, version)}: {relative(made)} ({size:.1f} MB, seal {seal}…)")
+
+# %% ../notebooks/90_cli.ipynb #153cbeaa
+@app.command()
+def deploy(
+    name: _Name,
+    version: _Version = None,
+):
+    """Bundle a version, prove that the bundle says what the report says, and write what it takes to run it elsewhere.
+
+    Executes notebooks/05_deployment.ipynb. Dockerfile, Compose file, Kubernetes objects, Prometheus and Grafana files go to
+    models/NAME/deploy/VERSION, a page with the proof to reports/NAME/deployment/VERSION. VERSION may be champion.
+    It answers the check INPUTS (nbs checklist NAME).
+
+    Exit codes: 0 done, 1 the bundle does not answer as the version's model does, 2 a mistake in the options.
+    """
+    import json
+
+    from nbs_lib.runner.after import run_after
+    from nbs_lib.serving.build import build_bundle, version_of
+
+    version, progress = version_of(name, version), Progress()
+    progress.tick("  putting the bundle together")
+    build_bundle(name, version)
+    page = run_after("deployment", name, version, progress.say, progress.tick)
+    record = json.loads((page.parent / "deployment.json").read_text(encoding="utf-8"))
+    for finding in record["findings"]:
+        progress.say(f"  {finding}")
+    progress.say(f"  {relative(page)}")
+    return int(record["metrics"]["served_as_offline"]["value"] < 1)
 
 # %% ../notebooks/90_cli.ipynb #da3fb5af
 @app.command()

@@ -18,7 +18,7 @@ diff -r -x __pycache__ notebooks "$copy/notebooks" && diff -r -x __pycache__ nbs
   || { echo "notebooks and library disagree; run: nbdev-clean && nbdev-export" >&2; exit 1; }
 
 step nbdev-test
-nbdev-test notebooks --skip-file-re '^0[1-9]_(exploration|features|modeling|evaluation)' --n-workers 2
+nbdev-test notebooks --skip-file-re '^0[1-9]_(exploration|features|modeling|evaluation|deployment|monitoring)' --n-workers 2
 
 step pytest
 pytest -n auto --maxprocesses 4 --dist loadfile

@@ -34,8 +34,11 @@ def test_each_stage_has_exactly_one_parameters_cell(path):
     assert "".join(tagged[0]["source"]).strip() == 'study = "flights"'
 
 
-def test_there_are_four_stages():
-    assert [p.stem for p in STAGES] == ["01_exploration", "02_features", "03_modeling", "04_evaluation"]
+def test_the_stages_are_numbered_in_their_order():
+    from nbs_lib.core import settings
+
+    told = [*settings.STAGES, *settings.AFTER]
+    assert [p.stem for p in STAGES] == [f"0{i + 1}_{name}" for i, name in enumerate(told) if i < len(STAGES)]
 
 
 def test_stages_do_not_import_the_runner():

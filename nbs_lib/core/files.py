@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from .settings import STAGES, NbsError, folder, relative
+from .settings import AFTER, STAGES, NbsError, folder, relative
 
 # %% ../../notebooks/core/00b_files.ipynb #81738604
 def file_sha256(
@@ -66,12 +66,12 @@ def locked(
 
 # %% ../../notebooks/core/00b_files.ipynb #3bf7bb86
 def stage_folder(
-    stage: str,  # one of `STAGES`
+    stage: str,  # one of `STAGES` or `AFTER`
     study: str,  # its name
     run: str,  # "work" or a version
 ) -> Path:  # absolute; may not exist
     "Where a stage of one run keeps its artifacts and its record"
-    return folder(STAGES[stage]) / study / run
+    return folder("reports") / study / stage / run if stage in AFTER else folder(STAGES[stage]) / study / run
 
 # %% ../../notebooks/core/00b_files.ipynb #1d278fe3
 def parquet_files(

@@ -39,6 +39,7 @@ from nbs_lib.core.reads import (
     watching,
 )
 from nbs_lib.core.settings import (
+    AFTER,
     SETTINGS_READ,
     STAGES,
     NbsError,
@@ -162,12 +163,12 @@ _current: Stage | None = None  # the stage that is open in this process
 
 
 def open_stage(
-    name: str,  # one of `STAGES`
+    name: str,  # one of `STAGES` or `AFTER`
     study: str,  # the notebook's parameter
 ) -> Stage:  # what the rest of the notebook talks to
     "Open a stage of a study for the run that `NBS_RUN` names, or else for the working state"
-    if name not in STAGES:
-        raise NbsError(f"there is no stage {name!r}{did_you_mean(name, STAGES)}")
+    if name not in (*STAGES, *AFTER):
+        raise NbsError(f"there is no stage {name!r}{did_you_mean(name, [*STAGES, *AFTER])}")
     global _current
     if not (watching() and "NBS_RUN" in os.environ):  # a run watches from its kernel's first moment
         watch_files()
@@ -259,7 +260,7 @@ def read(
         return self._open_holdout()
     if name in self.record["artifacts"]:
         return load_artifact(self.record["artifacts"][name])
-    order = list(STAGES)
+    order = [*STAGES, self.name]
     earlier = order[: order.index(self.name)]
     for stage in reversed(earlier):
         record = _find_record(stage, self.study.name, self.run)

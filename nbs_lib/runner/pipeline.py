@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['EXIT_CODES', 'AHEAD', 'Kernel', 'StageFailed', 'explain_failure', 'Run', 'notebook_path', 'limits_of',
-           'execute_stage', 'take_or_run', 'needs', 'Kernels', 'run_stages', 'make_plan', 'why_text', 'unchanged',
-           'read_code', 'code_findings', 'run_study', 'look', 'secrets_of', 'check', 'refresh_index', 'tracking',
-           'NoTracker']
+           'execute_stage', 'attempt', 'take_or_run', 'record_of', 'needs', 'Kernels', 'run_stages', 'make_plan',
+           'why_text', 'unchanged', 'read_code', 'code_findings', 'run_study', 'look', 'secrets_of', 'check',
+           'refresh_index', 'tracking', 'NoTracker']
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #9ca10bb2
 import contextlib
@@ -47,6 +47,8 @@ _IMPORTS = {
     "features": "pandas matplotlib.pyplot pyarrow.parquet scipy.stats sklearn.compose sklearn.preprocessing",
     "modeling": "pandas matplotlib.pyplot pyarrow.parquet sklearn.ensemble sklearn.linear_model lightgbm optuna skops.io statsmodels.genmod.generalized_linear_model",
     "evaluation": "pandas matplotlib.pyplot pyarrow.parquet scipy.stats sklearn.metrics sklearn.compose lightgbm skops.io shap",
+    "deployment": "pandas matplotlib.pyplot pyarrow.parquet lightgbm skops.io",
+    "monitoring": "pandas matplotlib.pyplot pyarrow.parquet scipy.stats lightgbm skops.io",
 }
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #206cc6e2
@@ -86,7 +88,7 @@ class Kernel:
 
     def __init__(
         self,
-        stage: str,  # one of `STAGES`: decides what is imported
+        stage: str,  # one of `STAGES` or `AFTER`: decides what is imported
     ):
         from jupyter_client.manager import KernelManager
 
@@ -320,7 +322,11 @@ def _headings_by_cell(cells: list[dict]) -> list[str]:
     return headings
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #1c6f0b9e
-def _attempt(run: Run, stage: str, kernel: Kernel) -> Path:
+def attempt(
+    run: Run,  # the run
+    stage: str,  # which stage
+    kernel: Kernel,  # its own
+) -> Path:  # the executed notebook
     "Execute a stage; on failure keep the partial notebook and explain"
     from papermill.exceptions import PapermillExecutionError
 
@@ -390,8 +396,8 @@ def take_or_run(
                 return output, False
             except cache.Damaged as e:
                 run.say(f"  note: {e}: {stage} runs again")
-    _attempt(run, stage, kernel())
-    run.records[stage] = record = _record_of(run, stage, output)
+    attempt(run, stage, kernel())
+    run.records[stage] = record = record_of(run, stage, output)
     sha = hashlib.sha256(content).hexdigest()
     run.keys[stage], why = cache.store(run.world, record, output, portable(source), sha)
     if why:
@@ -399,7 +405,11 @@ def take_or_run(
     return output, True
 
 
-def _record_of(run: Run, stage: str, executed: Path) -> dict:
+def record_of(
+    run: Run,  # the run
+    stage: str,  # which stage
+    executed: Path,  # its notebook
+) -> dict:
     "What a stage that has just run left behind, once it shows no secret"
     file = stage_folder(stage, run.study.name, run.version) / f"{stage}.json"
     if not file.is_file():

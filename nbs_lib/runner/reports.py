@@ -411,7 +411,9 @@ BESIDE = ({"text": "checklist", "href": "checklist.html"}, {"text": "model card"
 
 
 def _navigation(context: dict) -> list[dict]:
-    "Links to the summary and to all stages"
+    "Links to the summary and to all stages; a page that stands elsewhere brings its own"
+    if "links" in context:
+        return context["links"]
     links = [{"text": "summary", "href": "index.html", "here": False}] if context.get("stages") else []
     for stage in context.get("stages") or []:
         links.append({"text": stage, "href": page_name(stage), "here": stage == context.get("stage")})
