@@ -3700,6 +3700,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'nbs_lib/watch/performance.py'),
                                            'nbs_lib.watch.performance._learn_maps': ( 'watch/performance.html#_learn_maps',
                                                                                       'nbs_lib/watch/performance.py'),
+                                           'nbs_lib.watch.performance._logistic': ( 'watch/performance.html#_logistic',
+                                                                                    'nbs_lib/watch/performance.py'),
                                            'nbs_lib.watch.performance._some_blocks': ( 'watch/performance.html#_some_blocks',
                                                                                        'nbs_lib/watch/performance.py'),
                                            'nbs_lib.watch.performance._stack': ( 'watch/performance.html#_stack',

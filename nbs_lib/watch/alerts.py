@@ -7,10 +7,10 @@ __all__ = ['Count', 'DEFAULT_RULES', 'Measures', 'KEPT', 'Sink', 'Rule', 'rules_
            'read_state', 'to_webhook', 'to_file', 'watch']
 
 # %% ../../notebooks/watch/04_alerts.ipynb #71322c68
+import http.client
 import json
 import math
 import os
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -217,9 +217,12 @@ def to_webhook(
 
     def send(notice: dict) -> None:
         body = json.dumps(notice, ensure_ascii=False).encode()
-        request = urllib.request.Request(url, body, {"Content-Type": "application/json"}, method="POST")
-        with urllib.request.urlopen(request, timeout=timeout):
-            pass
+        try:
+            request = urllib.request.Request(url, body, {"Content-Type": "application/json"}, method="POST")
+            with urllib.request.urlopen(request, timeout=timeout):
+                pass
+        except (http.client.HTTPException, ValueError) as e:  # an answer that is none, or no address
+            raise OSError(f"{type(e).__name__}: {e}") from None
 
     return send
 

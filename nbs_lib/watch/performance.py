@@ -111,8 +111,25 @@ def _isotonic(p: np.ndarray, hit: np.ndarray) -> list[list[float]]:
     return [[float(v) for v in ends] for ends in (fitted.X_thresholds_, fitted.y_thresholds_)]
 
 
-def _learn_maps(truth: np.ndarray, predictions: pd.DataFrame) -> dict[str, list]:
-    return {c: _isotonic(predictions[f"p_{c}"].to_numpy(float), truth == c) for c in classes_of(predictions)}
+def _logistic(p: np.ndarray, hit: np.ndarray) -> list[list[float]]:
+    "The same with two parameters, for few rows"
+    from scipy.special import expit, logit
+    from sklearn.linear_model import LogisticRegression
+
+    grid = expit(np.linspace(-9, 9, 181))
+    if hit.all() or not hit.any():
+        return [[0.0, 1.0], [float(hit[0])] * 2]
+    fitted = LogisticRegression(C=1e6).fit(logit(np.clip(p, grid[0], grid[-1]))[:, None], hit)
+    return [[float(v) for v in ends] for ends in (grid, fitted.predict_proba(logit(grid)[:, None])[:, 1])]
+
+
+_WAYS = {"as said": None, "logistic": _logistic, "isotonic": _isotonic}
+
+
+def _learn_maps(way: str, truth: np.ndarray, predictions: pd.DataFrame) -> dict[str, list] | None:
+    if way == "as said":
+        return None
+    return {c: _WAYS[way](predictions[f"p_{c}"].to_numpy(float), truth == c) for c in classes_of(predictions)}
 
 
 def _halves(codes: np.ndarray, n: int) -> Iterable[np.ndarray]:
@@ -142,31 +159,29 @@ def learn_classes(
     some = _some_blocks(groups, len(truth), LEARNED_ROWS)
     y, said, codes = truth.iloc[some].astype("str"), predictions.iloc[some].reset_index(drop=True), group_codes(None if groups is None else groups[some], len(some))  # fmt: skip
     y = y.reset_index(drop=True)
-    errors, gains, variance = {m.name: [] for m in metrics}, [], {}
-    brier = lambda p, at: float(((p - (y[at].to_numpy()[:, None] == np.array(classes_of(said)))) ** 2).sum(1).mean())  # fmt: skip
+    errors = {(m.name, way): [] for m in metrics for way in _WAYS}
     for half in _halves(codes, SPLITS):
-        maps, rest = _learn_maps(y[half].to_numpy(), said[half]), said[~half]
-        better, asis = calibrated(rest, maps), calibrated(rest, None)
-        gains.append(brier(asis, ~half) - brier(better, ~half))
-        for m in metrics:
-            real = m.score(y[~half], rest, positive=positive)
-            errors[m.name].append([real - expected(m, rest, p, positive=positive)[0] for p in (asis, better)])
-    helps = float(np.mean(gains)) > 0
-    maps = _learn_maps(truth.astype("str").to_numpy(), predictions) if helps else None
-    p = calibrated(said, maps)
-    for m in metrics:
-        variance[m.name] = expected(m, said, p, DRAWS, positive)[1] ** 2
-    inflation = {n: _inflation(np.array(e)[:, int(helps)], variance[n], helps) for n, e in errors.items()}
+        for way in _WAYS:
+            rest = said[~half]
+            p = calibrated(rest, _learn_maps(way, y[half].to_numpy(), said[half]))
+            for m in metrics:
+                real = m.score(y[~half], rest, positive=positive)
+                errors[m.name, way].append(real - expected(m, rest, p, positive=positive)[0])
+    toss = {m.name: expected(m, said, calibrated(said, None), DRAWS, positive)[1] ** 2 for m in metrics}
+    large = {k: _inflation(np.array(e), toss[k[0]], k[1]) for k, e in errors.items()}
+    way = min(_WAYS, key=lambda w: sum(np.log(large[m.name, w]) for m in metrics))
+    maps = _learn_maps(way, truth.astype("str").to_numpy(), predictions)
     reference = {m.name: list(measured(m, truth, predictions, groups, positive)(np.arange(len(truth)))) for m in metrics}  # fmt: skip
-    return {"task": metrics[0].task, "positive": positive, "maps": maps, "rows": len(truth), "inflation": inflation, "reference": reference}  # fmt: skip
+    inflation = {m.name: large[m.name, way] for m in metrics}
+    return {"task": metrics[0].task, "positive": positive, "maps": maps, "way": way, "rows": len(truth), "inflation": inflation, "reference": reference}  # fmt: skip
 
 
-def _inflation(errors: np.ndarray, variance: float, helps: bool) -> float:
+def _inflation(errors: np.ndarray, variance: float, way: str) -> float:
     "How much larger errors on halves are than coin tosses on one half (and, with a calibration, on the other) explain"
     known = errors[np.isfinite(errors)]
     if not len(known) or not variance > 0:
         return 1.0
-    return float(max((known**2).mean() / (variance * (4 if helps else 2)), 1.0))
+    return float(max((known**2).mean() / (variance * (2 if way == "as said" else 4)), 1.0))
 
 # %% ../../notebooks/watch/03_performance.ipynb #ef47c2a2
 _LOSSES = {"mae": np.abs, "rmse": np.square}
@@ -290,11 +305,12 @@ def performance_sentence(
     guess: Measured | None,  # estimated for all rows
     before: Measured,  # training
     least: float | None = None,  # the smallest change that matters
+    tests: int = 1,  # comparisons that are made together
 ) -> str:
     "How good the model still is, and how that is known"
     was, said = f"{fmt_interval(*before[:3], metric.unit)} in training", []
     if real is not None and real[3]:
-        answer = compare(metric, real, before, least)["verdict"]
+        answer = compare(metric, real, before, least, tests)["verdict"]
         close = {"worse": "it is worse", "as before": "it is not worse by enough to matter", "cannot be told": "whether it is worse cannot be told"}[answer]  # fmt: skip
         said.append(f"{metric.label} is {fmt_interval(*real[:3], metric.unit)} on {plural(real[3], 'row')} with an outcome, {was}: {close}.")  # fmt: skip
     if guess is not None and np.isfinite(guess[0]):
@@ -307,9 +323,10 @@ def relation(
     real: Measured,  # where outcomes came back
     guess: Measured,  # estimated for the same rows
     least: float | None = None,  # the smallest change that matters
+    tests: int = 1,  # comparisons that are made together
 ) -> tuple[str, str]:  # holds, changed or cannot be told; the sentence
     "Has the relation between inputs and outcome changed?"
-    found = compare(metric, real, guess, least)["verdict"]
+    found = compare(metric, real, guess, least, tests)["verdict"]
     answer = {"worse": "changed", "as before": "holds", "cannot be told": "cannot be told"}[found]
     both = f"measured {fmt_interval(*real[:3], metric.unit)}, estimated {fmt_interval(*guess[:3], metric.unit)} for the same rows"  # fmt: skip
     words = {"changed": "Features and outcome no longer go together as in training", "holds": "Features and outcome go together as in training", "cannot be told": "Whether features and outcome still go together cannot be told"}  # fmt: skip
