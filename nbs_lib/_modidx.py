@@ -3767,6 +3767,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'nbs_lib.watch.profile.build_profile': ( 'watch/profile.html#build_profile',
                                                                                 'nbs_lib/watch/profile.py'),
                                        'nbs_lib.watch.profile.by_block': ('watch/profile.html#by_block', 'nbs_lib/watch/profile.py'),
+                                       'nbs_lib.watch.profile.edge_texts': ('watch/profile.html#edge_texts', 'nbs_lib/watch/profile.py'),
                                        'nbs_lib.watch.profile.find_edges': ('watch/profile.html#find_edges', 'nbs_lib/watch/profile.py'),
                                        'nbs_lib.watch.profile.kind_of': ('watch/profile.html#kind_of', 'nbs_lib/watch/profile.py'),
                                        'nbs_lib.watch.profile.level_text': ('watch/profile.html#level_text', 'nbs_lib/watch/profile.py'),

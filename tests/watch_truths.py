@@ -30,7 +30,9 @@ def resampled(frame, days, n, rng, start, share=1.0):
     parts = []
     for i, at in enumerate(rng.integers(0, len(days), n)):
         rows = days[at]
-        rows = rows if share == 1 else np.sort(rng.choice(rows, max(int(share * len(rows)), 1), replace=False))
+        rows = (
+            rows if share == 1 else np.sort(rng.choice(rows, max(int(share * len(rows)), 1), replace=False))
+        )
         part = frame.iloc[rows].copy()
         midnight = part["scheduled"].dt.normalize()
         part["scheduled"] += pd.Timestamp(start) + pd.Timedelta(days=i) - midnight
@@ -65,7 +67,12 @@ def labels_shifted(month, rng):
     return month.assign(late=late, arrival=np.where(late, "late", "on time"))
 
 
-PLANTED = {"plane_built": shifted, "carrier": new_category, "distance": unit_changed, "outcome": labels_shifted}
+PLANTED = {
+    "plane_built": shifted,
+    "carrier": new_category,
+    "distance": unit_changed,
+    "outcome": labels_shifted,
+}
 
 
 class World:

@@ -53,7 +53,8 @@ def wasserstein(
         return np.nan
     if len(known) > LOOKED_AT:
         known = known[:: len(known) // LOOKED_AT + 1]
-    return float(np.abs(np.quantile(known, GRID) - view.quantiles).mean() / view.scale)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.abs(np.quantile(known, GRID) - view.quantiles).mean() / view.scale)
 
 # %% ../../notebooks/watch/02_drift.ipynb #fe88f8ae
 def draw_counts(
@@ -350,8 +351,10 @@ def drift_figure(
     table = found.table.sort_values("moved", ascending=False, kind="stable").head(top)
     highlight = set(table.loc[table["verdict"] == "drifted", "view"])
     ends = [100 * table[c] for c in ("moved", "low", "high")]
-    return dots_with_intervals(list(table["view"]), *ends, xlabel="rows that lie elsewhere than in training (%)",
-                               reference=100 * least, reference_label="matters", highlight=highlight, digits=0)  # fmt: skip
+    fig = dots_with_intervals(list(table["view"]), *ends, xlabel="rows that lie elsewhere than in training (%)",
+                              reference=100 * least, reference_label="matters", highlight=highlight, digits=0)  # fmt: skip
+    fig.axes[0].set_xlim(left=0)
+    return fig
 
 
 def drift_title(

@@ -28,7 +28,7 @@ from nbs_lib.tasks.metrics import (
 )
 from ..tasks.slices import ENOUGH, MISSING, REST
 from .drift import LEVELS
-from .profile import Profile, Seen, View, as_dates, see
+from .profile import Profile, Seen, View, as_dates, edge_texts, see
 
 # %% ../../notebooks/watch/03_performance.ipynb #7dcc6efa
 Measured = tuple[float, float, float, int]  # value, lower and upper end of the 95 % interval, rows that count
@@ -350,7 +350,7 @@ def parts_of_view(
         place = np.r_[np.minimum(((known.cumsum() - known / 2) / max(known.sum(), 1) * parts).astype(int), parts - 1), 0]  # fmt: skip
         place = np.unique(place, return_inverse=True)[1]
         begins = [view.edges[max(int(np.flatnonzero(place[:-1] == k)[0]) - 1, 0)] for k in range(1, place[:-1].max() + 1)]  # fmt: skip
-        ends = [fmt(b) for b in begins]
+        ends = edge_texts(begins)
         names = [f"below {ends[0]}", *(f"{a} to {b}" for a, b in zip(ends, ends[1:], strict=False)), f"{ends[-1]} or more"] if ends else ["all"]  # fmt: skip
     place[last] = len(names)
     return place[codes], [*names, MISSING]
@@ -395,7 +395,7 @@ def worse_parts(
     return table.sort_values("change", kind="stable", ignore_index=True)
 
 # %% ../../notebooks/watch/03_performance.ipynb #6527f9c8
-UNITS = {"day": "D", "week": "W", "month": "M"}
+UNITS = ["day", "week", "month"]  # a week begins on Monday
 
 
 def over_time(
@@ -406,7 +406,12 @@ def over_time(
     "A measure chunk by chunk"
     if unit not in UNITS:
         raise NbsError(f"unit of time: has to be one of {', '.join(UNITS)}, found {unit!r}")
-    times = as_dates(when).to_numpy().astype(f"datetime64[{UNITS[unit]}]")
+    times = as_dates(when).to_numpy().astype("datetime64[D]")
+    times = (
+        times - (times.astype(int) + 3) % 7
+        if unit == "week"
+        else times.astype(f"datetime64[{unit[0].upper()}]")
+    )
     chunks = np.unique(times[~np.isnat(times)])
     rows = [(c, *measure(np.flatnonzero(times == c))) for c in chunks]
     table = pd.DataFrame(rows, columns=["chunk", *PART_FACTS[2:]])

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MANY', 'BINS', 'LEVELS', 'GRID', 'LOOKED_AT', 'BLOCKS', 'SAMPLE', 'NAMES', 'kind_of', 'level_text', 'as_numbers',
-           'as_dates', 'find_edges', 'View', 'look', 'time_unit', 'block_codes', 'by_block', 'ColumnFacts', 'Profile',
-           'profile_json', 'read_profile', 'build_profile', 'Seen', 'see']
+           'as_dates', 'find_edges', 'edge_texts', 'View', 'look', 'time_unit', 'block_codes', 'by_block',
+           'ColumnFacts', 'Profile', 'profile_json', 'read_profile', 'build_profile', 'Seen', 'see']
 
 # %% ../../notebooks/watch/00_profile.ipynb #6b2931fb
 import base64
@@ -63,7 +63,10 @@ def as_dates(
     "A column as moments"
     if pd.api.types.is_datetime64_any_dtype(values) and getattr(values.dt, "tz", None) is None:
         return values
-    return pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601").dt.tz_localize(None)
+    texts = (
+        values if pd.api.types.is_datetime64_any_dtype(values) else values.astype("str").where(values.notna())
+    )
+    return pd.to_datetime(texts, errors="coerce", utc=True, format="ISO8601").dt.tz_localize(None)
 
 
 def _lengths(values: pd.Series) -> np.ndarray:
@@ -88,6 +91,15 @@ def find_edges(
     return np.unique(np.r_[inner, atoms, np.nextafter(atoms, np.inf), ends])
 
 # %% ../../notebooks/watch/00_profile.ipynb #991b9115
+def edge_texts(
+    edges: list[float],  # ascending
+) -> list[str]:  # with as many decimals as tell them apart
+    "Edges in words"
+    apart = len({float(np.float32(e)) for e in edges})
+    digits = next((d for d in range(7) if len({round(e, d) for e in edges}) >= apart), None)
+    return [fmt(e, digits) for e in edges]
+
+
 @dataclass
 class View:
     "One way to look at one column: its bins, and what training had in them"
@@ -117,10 +129,10 @@ class View:
         "The bins' names"
         if not self.ordered:
             return [*self.levels[:LEVELS], "other known values", "new values", "missing"]
-        lows, highs = self.edges[:-1], self.edges[1:]
-        single = [a if np.nextafter(a, np.inf) >= b else None for a, b in zip(lows, highs, strict=True)]
-        inner = [fmt(a) if s is not None else f"{fmt(a)} to {fmt(b)}" for s, a, b in zip(single, lows, highs, strict=True)]  # fmt: skip
-        return [f"below {fmt(self.edges[0])}", *inner, f"above {fmt(self.edges[-1])}", "missing"]
+        lows, highs, written = self.edges[:-1], self.edges[1:], edge_texts(self.edges)
+        single = [np.nextafter(a, np.inf) >= b for a, b in zip(lows, highs, strict=True)]
+        inner = [a if s else f"{a} to {b}" for s, a, b in zip(single, written[:-1], written[1:], strict=True)]
+        return [f"below {written[0]}", *inner, f"above {written[-1]}", "missing"]
 
     def codes(
         self,
@@ -154,7 +166,8 @@ def look(
     elif kind == "date":
         dates = as_dates(values)
         yield "hour", dates.dt.hour.to_numpy(float, na_value=np.nan)
-        yield "weekday", dates.dt.weekday.to_numpy(float, na_value=np.nan)
+        if column != time:  # the days of the rows themselves are what is drawn by chance
+            yield "weekday", dates.dt.day_of_week.to_numpy(float, na_value=np.nan)
         if time in frame and time != column:
             yield "gap", ((dates - as_dates(frame[time])).dt.total_seconds() / 86400).to_numpy(float)
 
@@ -300,7 +313,9 @@ def _learn(view: View, values: object, rng: np.random.Generator) -> np.ndarray:
         ends = [known.min(), known.max()] if len(known) else [0.0]
         view.edges = [float(e) for e in find_edges(np.r_[some, ends])]
         view.quantiles = [float(q) for q in np.quantile(np.r_[some, ends[: 1 - min(len(some), 1)]], GRID)]
-        view.scale = float(some.std()) if len(some) and some.std() > 0 else 1.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            spread = float(some.std()) if len(some) else 0.0
+        view.scale = spread if 0 < spread < np.inf else 1.0
     codes = view.codes(values)
     view.counts = [int(c) for c in np.bincount(codes, minlength=view.size)]
     return codes
