@@ -64,7 +64,7 @@ def independent(rng, n):
 
 @pytest.mark.parametrize(("trained", "later"), [(60, 30), (3000, 400), (200, 20_000)])
 def test_independent_rows_keep_the_level(trained, later):
-    alarms, n = 0, 25
+    alarms, n = 0, 20
     for s in range(n):
         rng = np.random.default_rng([s, trained])
         found = drift(build_profile(independent(rng, trained)), independent(rng, later), together=False, seed=s)  # fmt: skip
@@ -154,6 +154,35 @@ def test_errors_of_numbers_are_estimated():
             _, low, high, _ = estimated(facts, m, said, profile, see(profile, frame, said))(np.arange(1500))
             hits += low <= m.score(y, said) <= high
     assert hits >= at_least(0.9, 30), hits
+
+
+def test_estimates_for_many_classes():
+    rng = np.random.default_rng(4)
+
+    def world(n):
+        raw = np.exp(rng.normal(0, 1.3, (n, 3)))
+        p = raw / raw.sum(1, keepdims=True)
+        y = (rng.random((n, 1)) > p.cumsum(1)[:, :-1]).sum(1)
+        said = pd.DataFrame({"prediction": np.array(list("abc"))[p.argmax(1)], **{f"p_{c}": p[:, i] for i, c in enumerate("abc")}})  # fmt: skip
+        return pd.Series(np.array(list("abc"))[y]), said
+
+    metrics = [get_metric(m, "multiclass") for m in ("log_loss", "accuracy", "f1_macro", "roc_auc_ovr")]
+    facts, hits = learn_classes(metrics, *world(3000)), 0
+    for _ in range(6):
+        y, said = world(800)
+        for m in metrics:
+            _, low, high, _ = estimated(facts, m, said)(np.arange(800))
+            hits += low <= m.score(y, said) <= high
+    assert hits >= at_least(0.9, 24), hits
+
+
+def test_without_its_time_nothing_is_called_drift():
+    "Where the column is gone that says which rows hang together, no test can be made"
+    rng = np.random.default_rng(1)
+    profile = build_profile(by_day(rng, 60, 30), time="when")
+    later = by_day(rng, 20, 30, shift=3).drop(columns="when")
+    assert set(drift(profile, later).table["verdict"]) == {"cannot be told"}
+    assert breaches(profile, later)["breach"].tolist()[0] == "missing column"
 
 
 def test_only_rows_with_outcomes_are_measured():

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from conftest import ROOT
 
 INPUTS = ["scheduled", "origin", "dest", "carrier", "sched_hour", "distance", "plane_built", "plane_seats", "plane_maker",
           "temp", "dewp", "humid", "wind_speed", "wind_gust", "precip", "pressure", "visib"]  # fmt: skip

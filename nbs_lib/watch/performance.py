@@ -14,16 +14,14 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pandas as pd
 
-from ..core.numbers import fmt, fmt_interval, percent, plural
+from ..core.numbers import fmt, fmt_interval, plural
 from ..core.settings import NbsError
-from ..core.show import PALETTE, WIDTH, short, use_style
+from ..core.show import PALETTE, WIDTH, use_style
 from ..tasks.intervals import group_codes, standard_error, t_quantile
 from nbs_lib.tasks.metrics import (
     Metric,
     bootstrap_interval,
     classes_of,
-    default_positive,
-    get_metric,
     within,
 )
 from ..tasks.slices import ENOUGH, MISSING, REST
@@ -44,8 +42,7 @@ def measured(
     positive: str | None = None,  # binary: the class asked about
 ) -> Measure:
     "A metric on the rows that have an outcome"
-    known, truth = truth.notna().to_numpy(), truth.reset_index(drop=True)
-    predictions = predictions.reset_index(drop=True)
+    known = truth.notna().to_numpy()
 
     def value(rows: np.ndarray) -> Measured:
         at = rows[known[rows]]
@@ -157,8 +154,8 @@ def learn_classes(
 ) -> dict:  # plain data for `Profile.facts`
     "What an estimate needs to know: the calibration, the metrics as they were, and how much estimates err"
     some = _some_blocks(groups, len(truth), LEARNED_ROWS)
-    y, said, codes = truth.iloc[some].astype("str"), predictions.iloc[some].reset_index(drop=True), group_codes(None if groups is None else groups[some], len(some))  # fmt: skip
-    y = y.reset_index(drop=True)
+    y, said = truth.iloc[some].astype("str"), predictions.iloc[some]
+    codes = group_codes(None if groups is None else groups[some], len(some))
     errors = {(m.name, way): [] for m in metrics for way in _WAYS}
     for half in _halves(codes, SPLITS):
         for way in _WAYS:
@@ -245,7 +242,7 @@ def estimated(
     seen: Seen | None = None,  # for numbers: the same rows
 ) -> Measure:
     "A metric estimated without outcomes; NaN where it cannot be"
-    predictions, numbers = predictions.reset_index(drop=True), facts["task"] == "regression"
+    numbers = facts["task"] == "regression"
     if not numbers and metric.name not in facts["inflation"]:
         raise NbsError(f"{metric.name}: no estimate was learned for it, only for {', '.join(facts['inflation'])}")  # fmt: skip
     X = _stack(profile, seen) if numbers else None
@@ -309,13 +306,14 @@ def performance_sentence(
 ) -> str:
     "How good the model still is, and how that is known"
     was, said = f"{fmt_interval(*before[:3], metric.unit)} in training", []
+    label = metric.label[:1].upper() + metric.label[1:]
     if real is not None and real[3]:
         answer = compare(metric, real, before, least, tests)["verdict"]
         close = {"worse": "it is worse", "as before": "it is not worse by enough to matter", "cannot be told": "whether it is worse cannot be told"}[answer]  # fmt: skip
-        said.append(f"{metric.label} is {fmt_interval(*real[:3], metric.unit)} on {plural(real[3], 'row')} with an outcome, {was}: {close}.")  # fmt: skip
+        said.append(f"{label} is {fmt_interval(*real[:3], metric.unit)} on {plural(real[3], 'row')} with an outcome, {was}: {close}.")  # fmt: skip
     if guess is not None and np.isfinite(guess[0]):
         said.append(f"Without outcomes, from {plural(guess[3], 'row')}, it is estimated at {fmt_interval(*guess[:3], metric.unit)}; {ASSUMPTION}.")  # fmt: skip
-    return " ".join(said) or f"{metric.label} can be neither measured nor estimated; it was {was}."
+    return " ".join(said) or f"{label} can be neither measured nor estimated; it was {was}."
 
 
 def relation(

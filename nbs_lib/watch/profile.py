@@ -95,7 +95,7 @@ def edge_texts(
     edges: list[float],  # ascending
 ) -> list[str]:  # with as many decimals as tell them apart
     "Edges in words"
-    apart = len({float(np.float32(e)) for e in edges})
+    apart = len({f"{e:.6g}" for e in edges})
     digits = next((d for d in range(7) if len({round(e, d) for e in edges}) >= apart), None)
     return [fmt(e, digits) for e in edges]
 
@@ -404,7 +404,10 @@ def see(
     outputs: pd.DataFrame | None = None,  # the model's predictions of them
 ) -> Seen:
     "Rows to bins, column by column"
-    seen = Seen(len(frame), {}, {}, block_codes(frame, profile.group, profile.time, profile.unit))
+    blocks = block_codes(frame, profile.group, profile.time, profile.unit)
+    if blocks is None and profile.blocks is not None:
+        blocks = np.zeros(len(frame), int)  # nothing says which rows hang together: all may
+    seen = Seen(len(frame), {}, {}, blocks)
     named = {(v.column, v.how): v for v in profile.views}
     for column, facts in profile.columns.items():
         part = outputs if facts.output else frame
