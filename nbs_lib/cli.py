@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['app', 'Progress', 'new', 'check', 'audit', 'data_text', 'audit_text', 'run', 'show_cache', 'summary_text',
            'list_studies', 'show', 'checklist', 'promote', 'verify', 'open_report', 'report', 'diff', 'bundle',
-           'deploy', 'serve', 'outcomes', 'main']
+           'deploy', 'monitor', 'serve', 'outcomes', 'main']
 
 # %% ../notebooks/90_cli.ipynb #c8fdf6b8
 import contextlib
@@ -865,6 +865,81 @@ def deploy(
         progress.say(f"  {finding}")
     progress.say(f"  {relative(page)}")
     return int(record["metrics"]["served_as_offline"]["value"] < 1)
+
+# %% ../notebooks/90_cli.ipynb #3f9556c2
+@app.command()
+def monitor(
+    name: _Name,
+    version: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="The champion unless given, or else the newest")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A table instead of what the server has answered")
+    ] = None,
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="Answers from then on, such as 2026-11-01 (UTC)")
+    ] = "",
+    until: Annotated[str, typer.Option(metavar="TIME", help="Answers before then")] = "",
+    by: Annotated[
+        str | None, typer.Option(metavar="UNIT", help="day, week or month; the study's unless given")
+    ] = None,
+    every: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Again and again, such as 15m, 1h or 1d, until Ctrl-C")
+    ] = None,
+):
+    """Hold what a model was asked, answered and what came of it against what training saw.
+
+    Executes notebooks/06_monitoring.ipynb: breaches of the input schema, drift by column and together, the metric measured
+    where outcomes came back (nbs outcomes) and estimated where they have not, and the study's alert rules (monitoring: in
+    its config). The page goes to reports/NAME/monitoring/VERSION, each one is kept; metrics.prom beside it is for
+    Prometheus, alerts.jsonl for whoever reads it. It answers the checks DRIFT, ALERTS and DASHBOARD.
+
+    Examples: nbs monitor flights, nbs monitor flights --data data/raw/new.parquet, nbs monitor flights --every 1h
+
+    Exit codes: 0 no rule fires, 1 a rule of severity critical fires, 2 a mistake, 3 a rule of lower severity fires.
+    """
+    from nbs_lib.runner.gate import aliases
+    from nbs_lib.serving.build import build_bundle, version_of
+
+    if by not in (None, "day", "week", "month"):
+        raise NbsError(f"--by {by}: there is no such unit{did_you_mean(by, ['day', 'week', 'month'])}")
+    seconds = _seconds(every) if every else None
+    chosen = version_of(name, version or ("champion" if "champion" in aliases(name) else None))
+    asked = {"data": data and _from_root(data), "since": since, "until": until, "by": by}
+    progress = Progress()
+    build_bundle(name, chosen, keep=True)
+    while True:
+        code = _monitor_once(name, chosen, {k: v for k, v in asked.items() if v}, progress, seconds)
+        if seconds is None:
+            return code
+        progress.say(f"  the next one in {every}; Ctrl-C ends it")
+        time.sleep(seconds)
+
+
+def _seconds(text: str) -> int:
+    "A time such as 15m"
+    import re
+
+    found = re.fullmatch(r"(\d+)\s*([smhd])", text.strip())
+    if not found or not int(found[1]):
+        raise NbsError(f"--every {text}: has to be a time such as 30s, 15m, 1h or 1d")
+    return int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]]
+
+
+def _monitor_once(name: str, version: str, asked: dict, progress: Progress, refresh: int | None) -> int:
+    "One look at what came in; the exit code"
+    import json
+
+    from nbs_lib.runner.after import run_after
+
+    more = {"NBS_MONITOR": json.dumps(asked)}
+    page = run_after("monitoring", name, version, progress.say, progress.tick, more, refresh)
+    record = json.loads((page.parent / "monitoring.json").read_text(encoding="utf-8"))
+    progress.say(f"{name} {version}")
+    for finding in record["findings"]:
+        progress.say(f"  {finding}")
+    progress.say(f"  {relative(page)}")
+    return {"none": 0, "critical": 1}.get(record["metrics"]["alerts"]["severity"], 3)
 
 # %% ../notebooks/90_cli.ipynb #da3fb5af
 @app.command()

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['Duration', 'OWN_ESTIMATORS', 'Task', 'Kind', 'METRIC_NAMES', 'DEFAULT_METRIC', 'METRIC_ALIASES', 'LOADED', 'DataSpec',
            'SplitSpec', 'HistorySpec', 'FeatureSpec', 'ModelingSpec', 'EvaluationSpec', 'BaselineSpec', 'CostSpec',
-           'LimitSpec', 'ColumnContract', 'ContractSpec', 'Waiver', 'CheckSpec', 'CardSpec', 'Study', 'known_metric',
-           'read_yaml', 'check_name', 'make_study', 'study_names', 'load_study', 'fill_secrets', 'as_config',
-           'config_fingerprint', 'watch_keys', 'flat_config']
+           'LimitSpec', 'ColumnContract', 'ContractSpec', 'Waiver', 'CheckSpec', 'MonitoringSpec', 'CardSpec', 'Study',
+           'known_metric', 'read_yaml', 'check_name', 'make_study', 'study_names', 'load_study', 'fill_secrets',
+           'as_config', 'config_fingerprint', 'watch_keys', 'flat_config']
 
 # %% ../../notebooks/core/01_study.ipynb #096c830b
 import hashlib
@@ -384,6 +384,19 @@ class CheckSpec(_Part):
             return "set by the study"
         return f"the default: {field.json_schema_extra['source']}"
 
+# %% ../../notebooks/core/01_study.ipynb #aec72e8d
+class MonitoringSpec(_Part):
+    "How the model is watched once it is in use"
+
+    by: Literal["day", "week", "month"] = "week"  # chunks of time
+    least: Annotated[float, Field(gt=0, lt=1)] | None = (
+        None  # smallest share of moved rows that matters; 0.1 unless given
+    )
+    alerts: list[
+        dict[str, Any]
+    ] = []  # rules: name, measure, above or below, for, severity …; the usual four unless given
+    webhook: str = ""  # where alerts are sent as JSON; may be ${env:NAME}
+
 # %% ../../notebooks/core/01_study.ipynb #43a3c2e7
 class CardSpec(_Part):
     "What the model card says beside the numbers"
@@ -439,6 +452,7 @@ class Study(_Part):
     limits: LimitSpec = LimitSpec()
     checks: CheckSpec = CheckSpec()
     card: CardSpec = CardSpec()
+    monitoring: MonitoringSpec = MonitoringSpec()
     waivers: list[Waiver] = []
     notes: str = ""  # what a reader has to know about the data; shown in the report
     seed: Annotated[int, Field(ge=0, le=2**31)] = 0

@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from ..core.files import stage_folder, write_atomically
-from ..core.study import Study, make_study
+from ..core.study import Study, load_study, make_study, study_names
 from . import cache, reports
 from .pipeline import Kernel, Run, attempt, record_of, secrets_of
 from .verify import config_of
@@ -25,22 +25,36 @@ from .versions import read_manifest
 def _as_it_was(manifest: dict, into: Path) -> tuple[Study, dict[str, str]]:
     "A version's study, and the variables that make a kernel part of the version"
     config = config_of(manifest, manifest["seed"])
+    if manifest["study"] in study_names():  # how a model is watched may change while it is in use
+        now = load_study(manifest["study"]).monitoring.model_dump(exclude_defaults=True)
+        config |= {"monitoring": now} if now or "monitoring" in config else {}
     file = into / ".config" / f"{manifest['study']}.yaml"
     write_atomically(file, yaml.safe_dump(config, allow_unicode=True))
     env = {"NBS_RUN": manifest["version"], "NBS_SET": "[]", "NBS_CONFIG": str(file)}
     return make_study(manifest["study"], config), env
 
 
-def _render(stage: str, manifest: dict, notebook: Path) -> None:
+def _render(stage: str, manifest: dict, notebook: Path, refresh: int | None) -> None:
     "The page of the stage, beside its notebook"
     links = [{"text": "version", "href": f"../../{manifest['version']}/index.html", "here": False}]
     context = {
         "study": manifest["study"], "version": manifest["version"], "question": manifest["question"],
-        "created": datetime.now(UTC).isoformat(timespec="seconds"), "stage": stage, "links": links,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"), "stage": stage, "links": links, "refresh": refresh,
     }  # fmt: skip
     reports.render_stage(notebook, notebook.with_name("index.html"), context)
 
 # %% ../../notebooks/runner/10_after.ipynb #28c06002
+def _keep_one(home: Path) -> None:
+    "A copy of the newest report under its moment"
+    kept = home / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    kept.mkdir(exist_ok=True)
+    for made in home.iterdir():
+        if made.is_file():
+            shutil.copyfile(made, kept / made.name)
+    if (home / "data").is_dir():
+        shutil.copytree(home / "data", kept / "data", dirs_exist_ok=True)
+
+# %% ../../notebooks/runner/10_after.ipynb #afc17ee8
 def run_after(
     stage: str,  # one of `AFTER`
     study: str,  # its name
@@ -48,6 +62,7 @@ def run_after(
     say: Callable[[str], None] = print,  # a line that stays
     tick: Callable[[str], None] = lambda line: None,  # a line that the next one replaces
     more: dict[str, str] | None = None,  # further variables for the notebook's kernel
+    refresh: int | None = None,  # seconds after which an open page loads itself again
 ) -> Path:  # its page
     "Execute a stage that looks at a published version"
     manifest = read_manifest(study, version)
@@ -71,11 +86,13 @@ def run_after(
         kernel = Kernel(stage)
         notebook = attempt(run, stage, kernel)
         record_of(run, stage, notebook)
-        _render(stage, manifest, notebook)
+        _render(stage, manifest, notebook, refresh)
         shutil.rmtree(building / ".config")
         shutil.rmtree(home / "data", ignore_errors=True)
         for made in sorted(building.iterdir()):
             made.replace(home / made.name)
+        if stage == "monitoring":
+            _keep_one(home)
     finally:
         if kernel:
             kernel.stop()

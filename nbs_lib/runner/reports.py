@@ -438,6 +438,7 @@ def stage_page(
         if context.get("computed")
         else when(context.get("created")),
         "links": _navigation(context),
+        "refresh": context.get("refresh"),
         "toc": [s for s in page["sections"] if s.title],
         "has_code": any(s.code for s in page["sections"]),
         "failure": plain(f"{error.get('ename', 'Error')}: {error.get('evalue', '')}", 300) if error else "",
