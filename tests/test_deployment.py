@@ -110,10 +110,17 @@ def ask(address: str, path: str, body: object = None, key: str = "") -> tuple[in
     return status, json.loads(text) if text.startswith(("{", "[")) else text
 
 
+def ready(address: str) -> bool:
+    try:
+        return ask(address, "/readyz")[0] == 200
+    except urllib.error.URLError:  # its port is taken before it listens
+        return False
+
+
 def test_the_entry_point_answers_as_the_report_does(deployed, served):
     address, key, root = served
     until = time.monotonic() + 60
-    while ask(address, "/readyz")[0] != 200:
+    while not ready(address):
         assert time.monotonic() < until
         time.sleep(0.2)
     sample = json.loads((deployed / "bundle/sample.json").read_text(encoding="utf-8"))

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LEAST', 'LEAST_AUC', 'LEVELS', 'VIEW_FACTS', 'BARS', 'moved', 'psi', 'wasserstein', 'draw_counts', 'draw_blocks',
-           'statistics', 'p_values', 'moved_interval', 'classifier_test', 'Drift', 'drift', 'drift_sentence',
-           'drift_figure', 'drift_title', 'view_figure']
+           'statistics', 'p_values', 'moved_interval', 'classifier_test', 'Drift', 'drift', 'put_together',
+           'drift_sentence', 'drift_figure', 'drift_title', 'view_figure']
 
 # %% ../../notebooks/watch/02_drift.ipynb #2ddd7940
 from dataclasses import dataclass
@@ -300,6 +300,19 @@ def drift(
     if together and seen.rows and profile.sample is not None:
         result.together = classifier_test(profile, seen, seed)
     return result
+
+# %% ../../notebooks/watch/02_drift.ipynb #0c55922c
+def put_together(
+    inputs: Drift,  # of the columns
+    outputs: Drift,  # of the answers, compared with another reference; both of independent rows
+    least: float = LEAST,  # the smallest share of moved rows that matters
+) -> Drift:
+    "Two comparisons as one, corrected for all of their views"
+    both = pd.concat([inputs.table, outputs.table], ignore_index=True)
+    table = _judge(both.drop(columns=["p_adjusted", "verdict", "why"]), least, 0.0, inputs.units, inputs.unit)
+    return Drift(
+        table, inputs.together, inputs.counts | outputs.counts, inputs.rows, inputs.units, inputs.unit
+    )
 
 # %% ../../notebooks/watch/02_drift.ipynb #b4edb356
 def _judge(table: pd.DataFrame, least: float, fewest: float, units: int, unit: str) -> pd.DataFrame:
