@@ -900,7 +900,8 @@ def _write_comparison(run: Run, home: Path) -> None:
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #1512e895
 def refresh_index() -> Path:  # reports/index.html
-    "Write the page that lists all studies and versions, and each study's course"
+    "Write the page that lists all studies and versions, each study's course, and JupyterLab's first page"
+    from nbs_lib.runner.lab import write_start
     from nbs_lib.runner.reports import render_index
     from nbs_lib.runner.trend import write_trend
     from nbs_lib.runner.versions import all_manifests
@@ -909,6 +910,7 @@ def refresh_index() -> Path:  # reports/index.html
     with locked(path.parent):  # two runs that finish at once would each miss the other
         found = all_manifests()
         write_atomically(path, render_index(found))
+        write_start(found)
         for study in dict.fromkeys(m["study"] for m in found):
             write_trend([m for m in found if m["study"] == study])
     return path
