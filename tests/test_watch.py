@@ -119,7 +119,7 @@ def test_a_session_of_watching(watching):
     url = re.search(r"http://\S+", watching.line("watching a: http"))[0]
     first = watching.line("v001")
     assert re.search(
-        r"^\d\d:\d\d:\d\d  exploration and features and modeling and evaluation ran in .* s; v001, mean",
+        r"^\d\d:\d\d:\d\d  ran exploration, features, modeling, evaluation in .* s; v001, mean",
         first,
     )
     before = on_disk(root, "v001")
@@ -142,7 +142,7 @@ def test_a_session_of_watching(watching):
 
         # another goal: nothing is computed but what reads it, and the page comes anew where it was
         edit(config, "goal: 5", "goal: 4")
-        assert re.search(r"saved configs/a.yaml; evaluation ran in .* s; v002", watching.line("saved"))
+        assert re.search(r"saved configs/a.yaml; ran evaluation in .* s; v002", watching.line("saved"))
         page.get_by_text("a · v002").wait_for(timeout=60_000)
         assert page.evaluate("scrollY") == 900 and page.url.endswith("/a/newest/04_evaluation.html")
         assert not bar.is_visible()
@@ -169,7 +169,7 @@ def test_a_session_of_watching(watching):
         write_extra(root, EXTRA.format(30))
         said = watching.line("saved")
         assert (
-            "saved notebooks/models/90_extra.ipynb; exported nbs_lib/models/extra.py; modeling ran in" in said
+            "saved notebooks/models/90_extra.ipynb; exported nbs_lib/models/extra.py; ran modeling in" in said
         )
         manifest = json.loads((root / "reports/a/v003/manifest.json").read_text())
         assert manifest["stages"]["modeling"]["metrics"]["share"]["value"] == 0.2
@@ -191,7 +191,7 @@ def test_a_session_of_watching(watching):
         for i in range(60, 64):
             rows.write_text(rows.read_text() + f"{i},1,12\n")
             time.sleep(0.1)
-        assert "saved data/raw/water.csv; exploration and evaluation ran" in watching.line("saved"), (
+        assert "saved data/raw/water.csv; ran exploration, evaluation in" in watching.line("saved"), (
             "the same training rows"
         )
         page.get_by_text("a · v004").wait_for(timeout=60_000)

@@ -145,7 +145,7 @@ def round_text(
         ran = [s for s in STAGES if s in manifest["stages"] and s not in manifest.get("reused", {})]
         head = manifest.get("headline") or {}
         number = f", {head.get('label', head.get('metric'))} {fmt(head['value'])}" if "value" in head else ""
-        what = [f"{' and '.join(ran)} ran in {took}" if ran else f"no stage ran, pages made in {took}"]
+        what = [f"ran {', '.join(ran)} in {took}" if ran else f"no stage ran, pages made in {took}"]
         what.append(f"{done.made}{number}")
     return "; ".join(filter(None, [saved, carried, *what]))
 
