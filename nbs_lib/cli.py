@@ -523,7 +523,7 @@ def list_studies():
     from nbs_lib.runner.versions import read_manifest, version_names
 
     rows = []
-    for name in sorted({*study_names(), *(p.name for p in folder("reports").glob("*") if p.is_dir())}):
+    for name in sorted({*study_names(), *(p.name for p in folder("reports").glob("[!.]*") if p.is_dir())}):
         versions = version_names(name)
         if not versions:
             rows.append((name, "–", "not run yet", ""))

@@ -216,6 +216,11 @@ def check_cells(
             "begin one with: #| default_exp folder.name"
         )
     for number, code in said.cells.values():
+        if re.search(r"(?m)^# %% ", code):
+            raise NbsError(
+                f"{relative(notebook)}: cell {number} holds a line that begins with '# %% ', by which nbdev tells the cells of "
+                "a module apart; write it otherwise; nothing was exported"
+            )
         try:
             parse(code)
         except SyntaxError as e:

@@ -17,7 +17,7 @@ from pathlib import Path
 from ..core.numbers import fmt, plural
 from ..core.reads import located
 from ..core.settings import STAGES, NbsError, folder, project_root, relative
-from ..core.study import check_name, load_study
+from ..core.study import check_name, load_study, study_names
 from . import cache
 from .export import behind, export, notebooks
 from .many import Outcome, run_many
@@ -161,6 +161,8 @@ def watch(
 ) -> int:  # exit code
     "Run a study after each save, until it is interrupted"
     changes, first = changes or [], _newest(study)
+    if study not in study_names():
+        load_study(study)  # says so: no save will mend a mistyped name
     with serving(study, port) as (url, board):
         say(f"watching {study}: {url}   (Ctrl-C ends it)")
         if opens:
