@@ -7,11 +7,11 @@
   const style = document.createElement("style");
   style.textContent = `
     .nbs-live { position: fixed; left: 0; right: 0; bottom: 0; z-index: 20; margin: 0; padding: 8px 16px; max-height: 45vh; overflow: auto;
-      font: 14px/1.45 system-ui, sans-serif; white-space: pre-wrap; overflow-wrap: anywhere;
+      font: 14px/1.45 var(--sans, system-ui, sans-serif); white-space: pre-wrap; overflow-wrap: anywhere;
       background: var(--wash, Canvas); color: var(--ink, CanvasText); border-top: 3px solid var(--accent, #0072b2); }
     .nbs-live[hidden] { display: none; }
     .nbs-live.failed { border-top-color: var(--alarm, #d55e00); }
-    .nbs-live span { color: var(--grey, GrayText); }
+    .nbs-live:not(.failed) span { color: var(--grey, GrayText); }
     @media print { .nbs-live { display: none; } }`;
   document.head.append(style);
   const bar = document.createElement("div");

@@ -4,6 +4,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
   'syms': { 'nbs_lib.cli': { 'nbs_lib.cli.Progress': ('cli.html#progress', 'nbs_lib/cli.py'),
                              'nbs_lib.cli.Progress.__init__': ('cli.html#progress.__init__', 'nbs_lib/cli.py'),
                              'nbs_lib.cli.Progress._clear': ('cli.html#progress._clear', 'nbs_lib/cli.py'),
+                             'nbs_lib.cli.Progress.begin': ('cli.html#progress.begin', 'nbs_lib/cli.py'),
                              'nbs_lib.cli.Progress.say': ('cli.html#progress.say', 'nbs_lib/cli.py'),
                              'nbs_lib.cli.Progress.tick': ('cli.html#progress.tick', 'nbs_lib/cli.py'),
                              'nbs_lib.cli._again': ('cli.html#_again', 'nbs_lib/cli.py'),

@@ -42,7 +42,12 @@ class Progress:
 
     def __init__(self, every: float = 10.0):  # seconds between lines where there is no terminal
         self.live = sys.stderr.isatty()
-        self.every, self._last, self._began = every, 0.0, time.perf_counter()
+        self.every, self._last = every, 0.0
+        self.begin()
+
+    def begin(self) -> None:
+        "Count the seconds from now on"
+        self._began = time.perf_counter()
 
     def say(self, line: str) -> None:  # printed for good
         "A line that stays"
@@ -474,9 +479,8 @@ def _watch(
 ) -> int:
     from nbs_lib.runner.watch import watch
 
-    return watch(
-        name, changes, again, progress.say, (lambda line: None) if quiet else progress.tick, port, opens
-    )
+    tick = (lambda line: None) if quiet else progress.tick
+    return watch(name, changes, again, progress.say, tick, progress.begin, port, opens)
 
 # %% ../notebooks/90_cli.ipynb #5b1303c9
 @app.command()

@@ -243,7 +243,13 @@ def _made(chosen: list[Path], scratch: Path) -> Path:
     made.mkdir()
     for notebook in chosen:
         write_atomically(scratch / relative(notebook), notebook.read_bytes())
-    nbdev_export.__wrapped__(path=scratch / relative(folder("notebooks")))
+    try:
+        nbdev_export.__wrapped__(path=scratch / relative(folder("notebooks")))
+    except Exception as e:  # whatever nbdev finds odd
+        names = ", ".join(map(relative, chosen))
+        raise NbsError(
+            f"{names}: nbdev cannot export this ({type(e).__name__}: {e}); nothing was exported"
+        ) from None
     return made
 
 

@@ -118,7 +118,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(HTTPStatus.FOUND)
             self.send_header("Location", f"/{quote(self.server.study)}/newest/index.html")
             return self.end_headers()
-        file, version = page_of(self.server.study, path)
+        file = version = None
+        with contextlib.suppress(NbsError):  # no study can have that name; or a mistake in settings.ini
+            file, version = page_of(self.server.study, path)
         if file and file.is_file():
             content, kind = (
                 file.read_bytes(),

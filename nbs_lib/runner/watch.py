@@ -119,7 +119,7 @@ def do_round(
         exported = export([Path(p) for p in saved if p in stale])
         note = lambda _, line: say(line) if line.startswith("  note") else None
         (outcome,) = run_many([study], 1, changes, note, lambda _, line: tick(line), again)
-    except NbsError as e:
+    except (NbsError, OSError) as e:
         outcome.problem, outcome.exit_code = f"error: {e}", 2
     return Round(saved, exported, outcome, before, time.perf_counter() - began)
 
@@ -156,6 +156,7 @@ def watch(
     again: frozenset[str] = frozenset(),  # stages that run the first time even if they are fresh
     say: Callable[[str], None] = print,  # a line that stays
     tick: Callable[[str], None] = lambda line: None,  # a line that the next one replaces
+    begin: Callable[[], None] = lambda: None,  # told when a round begins
     port: int | None = None,  # any that is free unless given
     opens: bool = True,  # the report in a browser
 ) -> int:  # exit code
@@ -170,8 +171,11 @@ def watch(
         saved, paths = [], watched(study, changes)
         known = stamps(paths)
         while True:
+            begin()
             done = _play(study, saved, changes, again, say, tick, board)
-            again, new = frozenset(), [p for p in watched(study, changes) if p not in paths]
+            again, new = frozenset(), []
+            with contextlib.suppress(NbsError):  # a mistake in settings.ini: nobody knows where things are
+                new = [p for p in watched(study, changes) if p not in paths]
             paths += new
             ours = {p: s for p, s in stamps(done.exported).items() if p in known}
             known = stamps(new) | known | ours  # what the round itself wrote is no save
@@ -196,7 +200,7 @@ def _play(
 
     def both(line: str) -> None:
         tick(line)
-        board.tell(text=line.strip())
+        board.tell(text=" ".join(line.split()))
 
     done = do_round(study, saved, changes, again, say, both)
     say(f"{datetime.now():%H:%M:%S}  {round_text(done)}")
@@ -208,7 +212,9 @@ def _play(
 
 
 def _newest(study: str) -> str:
-    return (version_names(study) or [""])[-1]
+    with contextlib.suppress(NbsError):  # a mistake in settings.ini
+        return (version_names(study) or [""])[-1]
+    return ""
 
 
 def _farewell(study: str, first: str) -> str:
