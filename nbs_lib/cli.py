@@ -496,7 +496,7 @@ def export(
     """Carry edited notebooks to the library, and clean them for the repository.
 
     It is nbdev that does both; all of the notebooks come through, or nothing is changed. A module that was edited by hand is
-    not overwritten: nbdev-update carries such an edit back to its notebook.
+    not overwritten: nbdev-update --fname MODULE carries such an edit back to its notebook.
 
     Examples: nbs export, nbs export notebooks/models, nbs export notebooks/models/03_selection.ipynb
 

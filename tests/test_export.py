@@ -3,12 +3,13 @@
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, nbs
+from conftest import BIN, ROOT, nbs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import code, make_small, prose, write_notebook
@@ -100,9 +101,18 @@ def test_an_edit_of_the_module_is_not_overwritten(project):
     path = write(project, "core/00_own", "#| default_exp core.own", BODY.format(3))
     done = nbs(project, "export")
     assert done.returncode == 2 and "nbs_lib/core/own.py: edited since the last export" in done.stderr
-    assert "nbdev-update nbs_lib/core/own.py" in done.stderr and "7 * x" in module(project).read_text()
+    assert (
+        "nbdev-update --fname nbs_lib/core/own.py" in done.stderr and "7 * x" in module(project).read_text()
+    )
     assert "edited since the last export: nbs_lib/core/own.py" in carry.behind_text(carry.behind())[0]
     assert carry.export([path], force=True) and "3 * x" in module(project).read_text()
+
+
+def test_an_edit_of_the_module_goes_back_to_its_notebook(project):
+    module(project).write_text(module(project).read_text().replace("2 * x", "7 * x"))
+    assert [p.by_hand for p in carry.behind()] == [True]
+    subprocess.run([BIN / "nbdev-update", "--fname", "nbs_lib/core/own.py"], cwd=project, check=True)
+    assert "return 7 * x" in (project / "notebooks/core/00_own.ipynb").read_text() and carry.behind() == []
 
 
 def test_without_a_memory_the_clock_tells_who_was_edited(project):

@@ -200,7 +200,7 @@ def behind_text(
         lines.append(f"the library is behind the notebooks: {_listed(stale)}; `nbs export` carries them over")
     if by_hand:
         lines.append(
-            f"not as its notebook has it, and edited since the last export: {_listed(by_hand)}; `nbdev-update` carries it back"
+            f"not as its notebook has it, and edited since the last export: {_listed(by_hand)}; `nbdev-update --fname MODULE` carries it back"
         )
     return lines
 
@@ -290,7 +290,9 @@ def chosen(
         if not path.exists():
             raise NbsError(f"{path}: there is no such notebook or folder")
         if path.is_file() and path.suffix != ".ipynb":
-            hint = "; nbdev-update carries a module back to its notebook" if path.suffix == ".py" else ""
+            hint = (
+                "; nbdev-update --fname carries a module back to its notebook" if path.suffix == ".py" else ""
+            )
             raise NbsError(f"{path}: is not a notebook{hint}")
         found += notebooks(path.absolute()) if path.is_dir() else [path.absolute()]
     home = folder("notebooks").resolve()
@@ -311,7 +313,7 @@ def export(
         check_cells(path)
     if by_hand := [p for p in stale if p.by_hand and not force]:
         raise NbsError(
-            f"{_listed(by_hand)}: edited since the last export; `nbdev-update {relative(by_hand[0].module)}` carries it to "
+            f"{_listed(by_hand)}: edited since the last export; `nbdev-update --fname {relative(by_hand[0].module)}` carries it to "
             f"{relative(by_hand[0].notebook)}, `nbs export --force` throws it away; nothing was exported"
         )
     if not stale:
