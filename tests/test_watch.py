@@ -176,8 +176,19 @@ def test_a_session_of_watching(watching):
         page.get_by_text("a · v003").wait_for(timeout=60_000)
         write_extra(root, "#| export\ndef share(:")
         assert "cell 3, which begins with 'def share(:': invalid syntax" in watching.line("saved")
+        edit(config, "goal: 4", "goal: 3")
+        both = watching.line("saved notebooks/models/90_extra.ipynb, configs/a.yaml; failed")
+        assert "invalid syntax" in both, "no run with a library that nobody meant"
+        edit(config, "goal: 3", "goal: 4")
+        watching.line("saved notebooks/models/90_extra.ipynb, configs/a.yaml; failed")
         write_extra(root, EXTRA.format(30))
         watching.line("nothing to run: v003")
+
+        # a mistake in settings.ini
+        edit(root / "settings.ini", "[paths]", "[paths")
+        watching.line("saved settings.ini; failed after .* settings.ini: cannot be read")
+        edit(root / "settings.ini", "[paths", "[paths]")
+        watching.line("saved settings.ini; nothing to run: v003")
 
         # editors' and Jupyter's files beside it are no saves; a burst is one
         (root / "notebooks/.ipynb_checkpoints").mkdir()

@@ -95,6 +95,7 @@ class Round:
     outcome: Outcome
     before: str  # the newest version when it began; empty for none
     seconds: float
+    stuck: list[str]  # notebooks that could not be exported, to be tried again with the next save
 
     @property
     def made(self) -> str:
@@ -113,15 +114,15 @@ def do_round(
 ) -> Round:
     "Export what was saved, and run what changed"
     began, before, exported = time.perf_counter(), _newest(study), []
-    outcome = Outcome(study)
+    outcome, stuck = Outcome(study), []
     try:
-        stale = {str(p.notebook) for p in behind()}
-        exported = export([Path(p) for p in saved if p in stale])
+        stuck = [str(p.notebook) for p in behind() if str(p.notebook) in saved]
+        exported, stuck = export([Path(p) for p in stuck]), []
         note = lambda _, line: say(line) if line.startswith("  note") else None
         (outcome,) = run_many([study], 1, changes, note, lambda _, line: tick(line), again)
     except (NbsError, OSError) as e:
         outcome.problem, outcome.exit_code = f"error: {e}", 2
-    return Round(saved, exported, outcome, before, time.perf_counter() - began)
+    return Round(saved, exported, outcome, before, time.perf_counter() - began, stuck)
 
 # %% ../../notebooks/runner/12_watch.ipynb #31588495
 def _names(files: list[str]) -> str:
@@ -184,6 +185,7 @@ def watch(
             except KeyboardInterrupt:
                 say(_farewell(study, first))
                 return 0
+            saved = list(dict.fromkeys([*done.stuck, *saved]))
 
 # %% ../../notebooks/runner/12_watch.ipynb #fcef8d26
 def _play(
