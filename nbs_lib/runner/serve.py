@@ -62,7 +62,7 @@ class Board:
 def with_script(
     page: str,  # as it lies on the disk
     script: str,  # to be added
-    version: str,  # that the page shows; empty for none
+    version: str,  # the newest; when there is a newer one, the page reloads; empty for none
 ) -> str:  # the page itself where it has no policy of ours
     "A page that may run one script more, and ask the server that it came from"
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -86,15 +86,16 @@ _WAITING = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>
 def page_of(
     study: str,  # that is watched
     path: str,  # of the URL, as in wine/newest/index.html
-) -> tuple[Path | None, str | None]:  # the file; the version that it shows, None where the page cannot change
+) -> tuple[
+    Path | None, str | None
+]:  # the file; the newest version of the study, None where the page cannot change
     "The file behind a URL"
     parts = path.strip("/").split("/")
     if any(p.startswith(".") or "\\" in p for p in parts):
         return None, None
     newest = (version_names(study) or [""])[-1]
     if parts[1:2] == ["newest"]:
-        newest = (version_names(parts[0]) or [""])[-1]
-        parts[1] = newest or "newest"
+        parts[1] = (version_names(parts[0]) or ["newest"])[-1]
     elif any(re.fullmatch(r"v\d{3,}", p) for p in parts[:-1]):
         newest = None
     home = folder("reports").resolve()
@@ -126,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
                 file.read_bytes(),
                 mimetypes.guess_type(file.name)[0] or "application/octet-stream",
             )
-        elif version == "" and path.endswith(".html"):
+        elif version == "" and path.startswith(f"/{self.server.study}/newest/"):
             content, kind = _WAITING.format(name=html.escape(self.server.study)).encode(), "text/html"
         else:
             return self.send_error(HTTPStatus.NOT_FOUND, "There is no such page")
