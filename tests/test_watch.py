@@ -158,7 +158,8 @@ def test_a_session_of_watching(watching):
         bar.wait_for(state="hidden", timeout=60_000)
 
         # a cell that fails
-        add_cell(root, "features", "raise ValueError('</script><b>no</b>')")
+        add_cell(root, "features", "import time; time.sleep(1); raise ValueError('</script><b>no</b>')")
+        bar.get_by_text("A run is going on.").wait_for(timeout=60_000)
         watching.line("saved notebooks/02_features.ipynb; failed after")
         watching.line("what was done is kept in")
         bar.get_by_text("ValueError: </script><b>no</b>").wait_for(timeout=60_000)
@@ -212,6 +213,9 @@ def test_a_session_of_watching(watching):
         assert (
             on_disk(root, "v001") == before
             and "EventSource" not in (root / "reports/a/v004/index.html").read_text()
+        )
+        assert "starts from" not in (root / "reports/a/v004/04_evaluation.html").read_text(), (
+            "that is for notebooks"
         )
         asked = urllib.request.Request(url, headers={"Host": "evil.example"})
         with pytest.raises(urllib.error.HTTPError, match="403"):

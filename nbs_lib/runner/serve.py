@@ -120,7 +120,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Location", f"/{quote(self.server.study)}/newest/index.html")
             return self.end_headers()
         file = version = None
-        with contextlib.suppress(NbsError):  # no study can have that name; or a mistake in settings.ini
+        with contextlib.suppress(
+            NbsError, OSError, ValueError
+        ):  # no such name is possible; a mistake in settings.ini
             file, version = page_of(self.server.study, path)
         if file and file.is_file():
             content, kind = (
