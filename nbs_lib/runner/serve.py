@@ -88,7 +88,7 @@ def page_of(
     path: str,  # of the URL, as in wine/newest/index.html
 ) -> tuple[
     Path | None, str | None
-]:  # the file; the newest version of the study, None where the page cannot change
+]:  # the file, if there is one; the newest version of the study, None where the page cannot change
     "The file behind a URL"
     parts = path.strip("/").split("/")
     if any(p.startswith(".") or "\\" in p for p in parts):
@@ -100,7 +100,7 @@ def page_of(
         newest = None
     home = folder("reports").resolve()
     file = home.joinpath(*parts).resolve()
-    return (file if file.is_relative_to(home) else None), newest
+    return (file if file.is_relative_to(home) and file.is_file() else None), newest
 
 # %% ../../notebooks/runner/11_serve.ipynb #6c2194b4
 class _Handler(BaseHTTPRequestHandler):
@@ -124,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
             NbsError, OSError, ValueError
         ):  # no such name is possible; a mistake in settings.ini
             file, version = page_of(self.server.study, path)
-        if file and file.is_file():
+        if file:
             content, kind = (
                 file.read_bytes(),
                 mimetypes.guess_type(file.name)[0] or "application/octet-stream",
