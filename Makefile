@@ -27,8 +27,8 @@ report: $(STAMP)  ## run the default study and say where the report is (STUDY=na
 test: $(STAMP)  ## lint, clean, export, nbdev-test and pytest
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/run.sh
 
-lab: $(STAMP)  ## open JupyterLab on the notebooks
-	@$(BIN)/jupyter lab notebooks
+lab: $(STAMP)  ## open JupyterLab on the stages and the newest reports (ARGS=--no-browser ...)
+	@$(BIN)/nbs lab $(ARGS)
 
 bench: $(STAMP)  ## measure speed and memory (tests/benchmarks)
 	@for f in $(filter-out %/bench_models.py %/bench_leaks.py %/bench_truth.py,$(wildcard tests/benchmarks/bench_*.py)); do echo "== $$f"; $(BIN)/python $$f; done

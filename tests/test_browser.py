@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import shutil
 import subprocess
 import time
 import urllib.request
@@ -17,9 +18,10 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    "A JupyterLab server on a scratch project whose exploration notebook is set to the wine study"
+def lab(wine: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    "JupyterLab as `nbs lab` starts it, on a scratch project with a report, whose exploration notebook is set to that study"
     root = make_project(tmp_path_factory.mktemp("lab") / "project")
+    shutil.copytree(wine / "reports", root / "reports")
     path = own_notebooks(root) / "01_exploration.ipynb"
     path.write_text(path.read_text().replace('study = \\"flights\\"', 'study = \\"wine\\"'))
     options = [
@@ -32,7 +34,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     ]
     log = (root / "lab.log").open("w")
     server = subprocess.Popen(
-        [BIN / "jupyter", "lab", *options],
+        [BIN / "nbs", "lab", *options],
         cwd=root,
         env=environment(root, JUPYTER_CONFIG_DIR=str(root / ".jupyter")),
         stdout=log,
@@ -86,6 +88,39 @@ def page_timeout() -> type[Exception]:
     return PlaywrightTimeout
 
 
+def test_jupyterlab_opens_with_a_way_to_stages_and_reports(lab):
+    from playwright.sync_api import sync_playwright
+
+    address, root = lab
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=browser_path(), args=["--no-sandbox"])
+        context = browser.new_context(viewport={"width": 1400, "height": 1000})
+        page = context.new_page()
+        page.goto(f"{address}/?token=secret")
+        start = page.locator(".jp-RenderedMarkdown")
+        start.locator("h2", has_text="Newest reports").wait_for(timeout=90_000)
+        assert "wine v001" in start.inner_text() and "nbs run flights" in start.inner_text()
+        with context.expect_page(timeout=60_000) as opened:
+            start.get_by_role("link", name="evaluation", exact=True).click()
+        report = opened.value
+        report.wait_for_load_state()
+        assert report.title() == "wine · v001 · Evaluation"
+        report.locator(".toc a[aria-current=location]").wait_for(timeout=60_000)  # its script runs
+        report.locator("nav a", has_text="summary").click()
+        report.wait_for_url("**/reports/wine/v001/index.html", timeout=60_000)
+        report.locator("nav a", has_text="all studies").click()
+        report.wait_for_url("**/reports/index.html", timeout=60_000)
+        start.get_by_role("link", name="Features", exact=True).click()
+        page.wait_for_url("**/lab/tree/notebooks/02_features.ipynb", timeout=60_000)
+        browser.close()
+    for path in ("wine/v001/index.html", "%2e%2e/settings.ini"):  # only who is logged in, and only reports
+        with contextlib.suppress(urllib.error.HTTPError):
+            answer = urllib.request.urlopen(f"{address}/reports/{path}", timeout=20)
+            assert "/login?" in answer.url
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(f"{address}/reports/%2e%2e/settings.ini?token=secret", timeout=20)
+
+
 def test_jupyterlab_runs_a_stage_and_shows_its_figures(lab, wine):
     from playwright.sync_api import sync_playwright
 
@@ -106,6 +141,7 @@ def test_jupyterlab_runs_a_stage_and_shows_its_figures(lab, wine):
             page.wait_for_timeout(500)
         assert record.exists(), page.inner_text(".jp-Notebook")[-1500:]
         page.wait_for_selector("figure svg, figure img", timeout=20_000, state="attached")
+        assert "wine · exploration · starts from data/raw/wine.csv" in page.inner_text(".jp-Notebook")
         shown = page.evaluate("""() => [...document.querySelectorAll('.jp-OutputArea figure')]
             .map(f => f.querySelector('svg, img')?.getBoundingClientRect().width || 0)""")
         browser.close()

@@ -13,7 +13,7 @@ def test_help_imports_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("command", ["new", "check", "run", "list", "show", "open"])
+@pytest.mark.parametrize("command", ["new", "check", "run", "list", "show", "open", "export", "lab"])
 def test_every_command_has_help(command):
     done = subprocess.run([BIN / "nbs", command, "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and "Usage: nbs " + command in done.stdout

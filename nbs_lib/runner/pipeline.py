@@ -905,8 +905,9 @@ def _write_comparison(run: Run, home: Path) -> None:
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #1512e895
 def refresh_index() -> Path:  # reports/index.html
-    "Write the page that lists all studies and versions, and each study's course"
+    "Write the page that lists all studies and versions, each study's course, and JupyterLab's first page"
     from nbs_lib.runner.gate import aliases
+    from nbs_lib.runner.lab import write_start
     from nbs_lib.runner.manifest import SCHEMA, manifest_schema
     from nbs_lib.runner.reports import render_index
     from nbs_lib.runner.trend import write_trend
@@ -919,6 +920,7 @@ def refresh_index() -> Path:  # reports/index.html
         champions = {s: v for s in studies if (v := aliases(s).get("champion"))}
         write_atomically(path, render_index(found, champions))
         write_atomically(path.with_name(SCHEMA), manifest_schema())
+        write_start(found)
         for study in studies:
             write_trend([m for m in found if m["study"] == study])
     return path

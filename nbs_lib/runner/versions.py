@@ -237,7 +237,7 @@ def all_manifests(
     study: str | None = None,  # of one study, or of all
 ) -> list[dict]:  # by study, oldest first; damaged ones are left out
     "The manifests of published versions"
-    names = [study] if study else sorted(p.name for p in folder("reports").glob("*") if p.is_dir())
+    names = [study] if study else sorted(p.name for p in folder("reports").glob("[!.]*") if p.is_dir())
     found = []
     for name in names:
         for version in version_names(name):
