@@ -312,7 +312,7 @@ def _learn(view: View, values: object, rng: np.random.Generator) -> np.ndarray:
         some = known if len(known) <= LOOKED_AT else rng.choice(known, LOOKED_AT, replace=False)
         ends = [known.min(), known.max()] if len(known) else [0.0]
         view.edges = [float(e) for e in find_edges(np.r_[some, ends])]
-        view.quantiles = [float(q) for q in np.quantile(np.r_[some, ends[: 1 - min(len(some), 1)]], GRID)]
+        view.quantiles = [float(q) for q in np.quantile(some, GRID)] if len(some) else []
         with np.errstate(over="ignore", invalid="ignore"):
             spread = float(some.std()) if len(some) else 0.0
         view.scale = spread if 0 < spread < np.inf else 1.0
