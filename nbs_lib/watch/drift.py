@@ -17,7 +17,7 @@ import pandas as pd
 from ..core.numbers import fmt, percent, plural
 from ..core.show import PALETTE, WIDTH, dots_with_intervals, short, use_style
 from ..tasks.intervals import group_codes, holm, t_quantile
-from .profile import GRID, LOOKED_AT, Profile, Seen, View, _kept_blocks, by_block, see
+from .profile import GRID, LOOKED_AT, Profile, Seen, View, kept_blocks, by_block, see
 
 # %% ../../notebooks/watch/02_drift.ipynb #bd53f525
 LEAST = 0.10  # share of the rows that lie elsewhere; a normal column that moves by a quarter of its spread
@@ -283,7 +283,7 @@ def drift(
     "Compare later rows with training, column by column and all together"
     seen = see(profile, frame, outputs)
     rng = np.random.default_rng([seed, 9])
-    kept = None if seen.blocks is None or profile.blocks is None else _kept_blocks(seen.blocks, seed)
+    kept = None if seen.blocks is None or profile.blocks is None else kept_blocks(seen.blocks, seed)
     views = [(i, v) for i, v in enumerate(profile.views) if v.name in seen.codes and seen.rows]
     n, chosen, fewest = _how_many(len(views)), None, 0.0
     if kept is not None:
