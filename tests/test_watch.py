@@ -102,7 +102,7 @@ def test_thousands_of_groups_keep_the_level():
     alarms, found = 0, 0
     for s in range(4):
         rng = np.random.default_rng([s, 8])
-        make = lambda n, shift, start: pd.DataFrame({"who": np.repeat(np.arange(start, start + n), 5), **{f"x{i}": np.repeat(rng.normal(shift, 1, n), 5) for i in range(4)}})  # fmt: skip
+        make = lambda n, shift, start, rng=rng: pd.DataFrame({"who": np.repeat(np.arange(start, start + n), 5), **{f"x{i}": np.repeat(rng.normal(shift, 1, n), 5) for i in range(4)}})  # fmt: skip
         profile = build_profile(make(1500, 0, 0), group="who")
         verdicts = [set(drift(profile, make(1200, shift, 5000), together=False, seed=s).table["verdict"]) for shift in (0, 0.5)]  # fmt: skip
         alarms, found = alarms + ("drifted" in verdicts[0]), found + (verdicts[1] == {"drifted"})
