@@ -39,8 +39,8 @@ def test_planted_changes_are_found(world, what):
 
 
 def test_nothing_is_left_alone(world):
-    months = [world.report(world.month(np.random.default_rng([s, 1])), s)[0] for s in range(16)]
-    assert sum(bool(alarms) for alarms in months) <= at_most(0.05, 16), months
+    months = [world.report(world.month(np.random.default_rng([s, 1])), s)[0] for s in range(12)]
+    assert sum(bool(alarms) for alarms in months) <= at_most(0.05, 12), months
 
 
 def test_season_is_drift():
@@ -64,7 +64,7 @@ def independent(rng, n):
 
 @pytest.mark.parametrize(("trained", "later"), [(60, 30), (3000, 400), (200, 20_000)])
 def test_independent_rows_keep_the_level(trained, later):
-    alarms, n = 0, 20
+    alarms, n = 0, 15
     for s in range(n):
         rng = np.random.default_rng([s, trained])
         found = drift(build_profile(independent(rng, trained)), independent(rng, later), together=False, seed=s)  # fmt: skip
@@ -97,6 +97,18 @@ def test_rows_of_a_day_keep_the_level():
     assert alarms <= at_most(0.04, n) and naive == 10, (alarms, naive)
 
 
+def test_thousands_of_groups_keep_the_level():
+    "More groups than are kept: customers with five rows each, all alike"
+    alarms, found = 0, 0
+    for s in range(4):
+        rng = np.random.default_rng([s, 8])
+        make = lambda n, shift, start, rng=rng: pd.DataFrame({"who": np.repeat(np.arange(start, start + n), 5), **{f"x{i}": np.repeat(rng.normal(shift, 1, n), 5) for i in range(4)}})  # fmt: skip
+        profile = build_profile(make(1500, 0, 0), group="who")
+        verdicts = [set(drift(profile, make(1200, shift, 5000), together=False, seed=s).table["verdict"]) for shift in (0, 0.5)]  # fmt: skip
+        alarms, found = alarms + ("drifted" in verdicts[0]), found + (verdicts[1] == {"drifted"})
+    assert alarms <= at_most(0.03, 4) and found == 4, (alarms, found)
+
+
 def test_the_interval_of_moved_covers():
     from scipy.stats import norm
 
@@ -121,7 +133,7 @@ def test_estimates_cover_outcomes():
         return pd.Series(np.where(y, "yes", "no")), said, codes
 
     hits, n = {"roc_auc": 0, "log_loss": 0}, 0
-    for s in range(5):
+    for s in range(4):
         rng = np.random.default_rng([s, 31])
         facts = learn_classes([auc, loss], *world(rng, 100))
         for _ in range(6):

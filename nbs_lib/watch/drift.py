@@ -17,7 +17,7 @@ import pandas as pd
 from ..core.numbers import fmt, percent, plural
 from ..core.show import PALETTE, WIDTH, dots_with_intervals, short, use_style
 from ..tasks.intervals import group_codes, holm, t_quantile
-from .profile import GRID, LOOKED_AT, Profile, Seen, View, _kept_blocks, by_block, see
+from .profile import GRID, LOOKED_AT, Profile, Seen, View, by_block, kept_blocks, see
 
 # %% ../../notebooks/watch/02_drift.ipynb #bd53f525
 LEAST = 0.10  # share of the rows that lie elsewhere; a normal column that moves by a quarter of its spread
@@ -235,7 +235,7 @@ def _how_many(views: int) -> int:
 def _typical(view: View, x: np.ndarray | None, counts: np.ndarray) -> tuple[str, str]:
     "What a view was like before and after, in a few words"
     p, q = np.array(view.counts) / max(sum(view.counts), 1), counts / max(counts.sum(), 1)
-    if view.ordered and abs(q[-1] - p[-1]) < moved(p, q) / 2 and np.isfinite(x).any():
+    if view.quantiles and abs(q[-1] - p[-1]) < moved(p, q) / 2 and np.isfinite(x).any():
         medians = [float(np.quantile(view.quantiles, 0.5)), float(np.nanmedian(x))]
         if abs(medians[1] - medians[0]) > 0.05 * view.scale:
             return tuple(f"median {fmt(m)}" for m in medians)
@@ -283,7 +283,7 @@ def drift(
     "Compare later rows with training, column by column and all together"
     seen = see(profile, frame, outputs)
     rng = np.random.default_rng([seed, 9])
-    kept = None if seen.blocks is None or profile.blocks is None else _kept_blocks(seen.blocks, seed)
+    kept = None if seen.blocks is None or profile.blocks is None else kept_blocks(seen.blocks, seed)
     views = [(i, v) for i, v in enumerate(profile.views) if v.name in seen.codes and seen.rows]
     n, chosen, fewest = _how_many(len(views)), None, 0.0
     if kept is not None:

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MANY', 'BINS', 'LEVELS', 'GRID', 'LOOKED_AT', 'BLOCKS', 'SAMPLE', 'NAMES', 'kind_of', 'level_text', 'as_numbers',
-           'as_dates', 'find_edges', 'edge_texts', 'View', 'look', 'time_unit', 'block_codes', 'by_block',
-           'ColumnFacts', 'Profile', 'profile_json', 'read_profile', 'build_profile', 'Seen', 'see']
+           'as_dates', 'find_edges', 'edge_texts', 'View', 'look', 'time_unit', 'block_codes', 'kept_blocks',
+           'by_block', 'ColumnFacts', 'Profile', 'profile_json', 'read_profile', 'build_profile', 'Seen', 'see']
 
 # %% ../../notebooks/watch/00_profile.ipynb #6b2931fb
 import base64
@@ -197,7 +197,10 @@ def block_codes(
     return None
 
 
-def _kept_blocks(blocks: np.ndarray, seed: int) -> np.ndarray:
+def kept_blocks(
+    blocks: np.ndarray,  # from `block_codes`
+    seed: int,  # of the choice
+) -> np.ndarray:  # a number for each row
     "The blocks renumbered; -1 for those beyond a thousand, chosen by chance"
     k = int(blocks.max(initial=-1)) + 1
     place = np.full(k, -1)
@@ -312,7 +315,7 @@ def _learn(view: View, values: object, rng: np.random.Generator) -> np.ndarray:
         some = known if len(known) <= LOOKED_AT else rng.choice(known, LOOKED_AT, replace=False)
         ends = [known.min(), known.max()] if len(known) else [0.0]
         view.edges = [float(e) for e in find_edges(np.r_[some, ends])]
-        view.quantiles = [float(q) for q in np.quantile(np.r_[some, ends[: 1 - min(len(some), 1)]], GRID)]
+        view.quantiles = [float(q) for q in np.quantile(some, GRID)] if len(some) else []
         with np.errstate(over="ignore", invalid="ignore"):
             spread = float(some.std()) if len(some) else 0.0
         view.scale = spread if 0 < spread < np.inf else 1.0
@@ -353,7 +356,7 @@ def build_profile(
     blocks = block_codes(frame, group, time, unit)
     profile = Profile(len(frame), {}, [], group, time, unit)
     chosen = np.sort(rng.permutation(len(rows))[:SAMPLE])
-    kept, counts, sample = None if blocks is None else _kept_blocks(blocks, seed), [], []
+    kept, counts, sample = None if blocks is None else kept_blocks(blocks, seed), [], []
     for view, codes in _views(profile, frame, outputs, kinds or {}, rng):
         profile.views.append(view)
         sample.append(codes[chosen])

@@ -46,8 +46,9 @@ def _problems(profile: Profile, seen: Seen, column: str, values: pd.Series) -> I
     codes = seen.codes[column]
     if view.ordered and facts.low is not None:
         span = f"{fmt(facts.low)} to {fmt(facts.high)}"
-        yield "below the range", codes == 0, 0, span
-        yield "above the range", codes == view.size - 2, 0, span
+        for side, bin_ in (("below", 0), ("above", view.size - 2)):
+            if not view.counts[bin_]:  # training may have had infinite values
+                yield f"{side} the range", codes == bin_, 0, span
     elif not view.ordered:
         yield (
             "unknown category",
