@@ -111,7 +111,9 @@ _WORDS = {word: yes for pair in TRUTH for word, yes in zip(pair, (True, False), 
 def _truth(value: object) -> bool:
     if type(value) is bool:
         return value
-    found = _WORDS.get(value.strip().lower()) if type(value) is str else {1: True, 0: False}.get(value)
+    found = _WORDS.get(value.strip().lower()) if type(value) is str else None
+    if type(value) in (int, float) and value in (0, 1):
+        found = value == 1
     if found is None:
         raise Unfit("has to be true or false")
     return found
@@ -235,19 +237,23 @@ def note(
 def _column(self: Reader, column: dict, given: list, faults: list[dict], warnings: list[dict]) -> object:
     "One column of the frame"
     kind, name = column["kind"], column["name"]
-    values = given if _plain(kind, given) else _each(column, given, faults, self.most)
+    array = _plain_numbers(given) if kind == "number" else None
+    values = (
+        given if array is not None or _plain_texts(kind, given) else _each(column, given, faults, self.most)
+    )
     gone = [i for i, v in enumerate(given) if _is_gone(v, kind)] if values is not given else []
     if gone and not column["may_be_missing"] and not any(f["column"] == name for f in faults):
         note(faults, gone[0], name, "must not be missing", self.most)
     if kind == "number":
+        array = np.array(values, dtype="float64") if array is None else array
+        self._range(column, array, faults, warnings)
         whole = (
             column["dtype"] == "int64"
             and not gone
-            and all(type(v) is int and -(2**63) <= v < 2**63 for v in values)
+            and (array % 1 == 0).all()
+            and (np.abs(array) < 2**53).all()
         )
-        array = np.array(values, dtype="int64" if whole else "float64")
-        self._range(column, array, faults, warnings)
-        return array
+        return array.astype("int64") if whole else array
     if kind == "date":
         return np.array(values, dtype="datetime64[us]")  # later than in training is the usual case: no range
     if kind == "bool":
@@ -265,14 +271,22 @@ def _is_gone(value: object, kind: str) -> bool:
     return value is None or (kind != "number" and type(value) is str and value.strip().lower() in _GONE)
 
 
-def _plain(kind: str, given: list) -> bool:
-    "Whether all values can be taken as they are"
-    types = set(map(type, given))
-    if kind == "number":
-        return types <= {int, float} and all(map(_finite, given))
-    if kind in ("category", "text", "id"):
-        return types == {str} and all(v and v == v.strip() and v.lower() not in _GONE for v in set(given))
-    return False
+def _plain_numbers(given: list) -> np.ndarray | None:
+    "The values as floats, if all are finite numbers"
+    if not set(map(type, given)) <= {int, float}:
+        return None
+    try:
+        array = np.array(given, dtype="float64")
+    except OverflowError:  # a whole number that no float can hold
+        return None
+    return array if np.isfinite(array).all() else None
+
+
+def _plain_texts(kind: str, given: list) -> bool:
+    "Whether all values are texts that stay as they are"
+    if kind not in ("category", "text", "id") or set(map(type, given)) != {str}:
+        return False
+    return all(v and v == v.strip() and v.lower() not in _GONE for v in set(given))
 
 
 def _each(column: dict, given: list, faults: list[dict], most: int) -> list:
