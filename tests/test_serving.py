@@ -400,7 +400,7 @@ def test_what_cannot_be_served_is_said(root, wine):
     assert done.returncode == 2 and "is open to others; set api_key" in done.stderr
     ini = root / "settings.ini"
     whole = ini.read_text()
-    ini.write_text(whole + "\n[serving]\napi_key = hunter2\n")
+    ini.write_text(whole.replace("api_key =", "api_key = hunter2"))
     done = nbs(root, "serve", "people")
     ini.write_text(whole)
     assert (

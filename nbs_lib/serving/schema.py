@@ -178,6 +178,7 @@ class Reader:
         self.columns, self.most = schema["columns"], most
         self.names = [c["name"] for c in self.columns]
         self.known, self.ignored = set(self.names), set(schema["ignored"])
+        self.needed = {c["name"] for c in self.columns if not c.get("event")}
         self.values = {c["name"]: set(c["values"]) for c in self.columns if "values" in c}
         self.allowed = {c["name"]: {str(v) for v in c["allowed"]} for c in self.columns if "allowed" in c}
         self.events = [c["name"] for c in self.columns if c.get("event")]
@@ -205,7 +206,7 @@ class Reader:
 def _names_in(self: Reader, rows: list[dict], faults: list[dict], warnings: list[dict]) -> None:
     "Columns that are missing, too many, or not known"
     for i, row in enumerate(rows):
-        if row.keys() == self.known:
+        if self.needed <= row.keys() <= self.known:
             continue
         for name in row.keys() - self.known:
             if name in self.ignored:

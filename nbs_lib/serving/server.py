@@ -652,21 +652,24 @@ def serve(
     from uvicorn.supervisors import Multiprocess
 
     limits = read_limits()
-    os.environ["NBS_SERVE"] = json.dumps({"study": study, "bundle": str(bundle) if bundle else None})
-    if workers > 1:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="nbs-metrics-")
-    config = uvicorn.Config(
-        "nbs_lib.serving.server:make_app", factory=True, host=limits.host, port=port, workers=workers, log_level="warning",
-        access_log=False, server_header=False, timeout_graceful_shutdown=30, timeout_keep_alive=30, lifespan="on",
-    )  # fmt: skip
     sock = _listen(limits.host, port)
+    os.environ["NBS_SERVE"] = json.dumps({"study": study, "bundle": str(bundle) if bundle else None})
+    meters = tempfile.TemporaryDirectory(prefix="nbs-metrics-")
+    if workers > 1:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = meters.name
+    config = uvicorn.Config(
+        make_app() if workers == 1 else "nbs_lib.serving.server:make_app", factory=workers > 1, host=limits.host, port=port,
+        workers=workers, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=30,
+        timeout_keep_alive=30, lifespan="on",
+    )  # fmt: skip
     print(f"http://{limits.host}:{sock.getsockname()[1]}/", flush=True)
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises it again once all is done
         signal.signal(number, lambda *a: None)
-    if workers > 1:
-        Multiprocess(config, sockets=[sock]).run()
-    else:
-        uvicorn.Server(config).run([sock])
+    with meters, sock:
+        if workers > 1:
+            Multiprocess(config, sockets=[sock]).run()
+        else:
+            uvicorn.Server(config).run([sock])
 
 
 def _listen(host: str, port: int) -> socket.socket:
