@@ -7,8 +7,11 @@ __all__ = ['MOST_CATEGORIES', 'READERS', 'columns_read', 'describe_column', 'mak
 
 # %% ../../notebooks/serving/00_schema.ipynb #7a0bb6bd
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
+from operator import itemgetter
+from types import NoneType
 
 import numpy as np
 import pandas as pd
@@ -188,20 +191,32 @@ class Reader:
         rows: list[dict],  # at least one
     ) -> tuple[pd.DataFrame, list[dict]]:  # the frame, and warnings: row, column, says
         "Rows as a frame; `Refused` where one of them cannot be judged"
-        faults, warnings = [], []
-        self._names_in(rows, faults, warnings)
-        columns = {}
-        for column in self.columns:
-            name = column["name"]
-            given = [row.get(name) for row in rows]
-            if column.get("event") and not any(name in row for row in rows):
-                continue
-            columns[name] = self._column(column, given, faults, warnings)
+        faults, warnings, columns = [], [], {}
+        for column, given in self._by_column(rows, faults, warnings):
+            columns[column["name"]] = self._column(column, given, faults, warnings)
         if faults:
             raise Refused(faults)
         return pd.DataFrame(columns, index=pd.RangeIndex(len(rows)), copy=False), warnings
 
 # %% ../../notebooks/serving/00_schema.ipynb #b843de64
+@patch
+def _by_column(
+    self: Reader, rows: list[dict], faults: list[dict], warnings: list[dict]
+) -> Iterable[tuple[dict, list]]:
+    "Each column with its values; events only where a row brings some"
+    usual = [c for c in self.columns if not c.get("event")]
+    if usual and set(map(len, rows)) == {len(usual)}:
+        names = [c["name"] for c in usual]
+        with suppress(KeyError):  # no row lacks a column, so none has another one
+            whole = zip(
+                *map(itemgetter(*names, names[0]), rows), strict=True
+            )  # two names at least make it a tuple
+            return zip(usual, map(list, whole), strict=False)
+    self._names_in(rows, faults, warnings)
+    wanted = [c for c in self.columns if not c.get("event") or any(c["name"] in row for row in rows)]
+    return [(c, [row.get(c["name"]) for row in rows]) for c in wanted]
+
+
 @patch
 def _names_in(self: Reader, rows: list[dict], faults: list[dict], warnings: list[dict]) -> None:
     "Columns that are missing, too many, or not known"
@@ -242,9 +257,10 @@ def _column(self: Reader, column: dict, given: list, faults: list[dict], warning
     values = (
         given if array is not None or _plain_texts(kind, given) else _each(column, given, faults, self.most)
     )
-    gone = [i for i, v in enumerate(given) if _is_gone(v, kind)] if values is not given else []
+    gone = None in values
     if gone and not column["may_be_missing"] and not any(f["column"] == name for f in faults):
-        note(faults, gone[0], name, "must not be missing", self.most)
+        first = next((i for i, v in enumerate(given) if _is_gone(v, kind)), None)
+        note(faults, first, name, "must not be missing", self.most)
     if kind == "number":
         array = np.array(values, dtype="float64") if array is None else array
         self._range(column, array, faults, warnings)
@@ -273,21 +289,21 @@ def _is_gone(value: object, kind: str) -> bool:
 
 
 def _plain_numbers(given: list) -> np.ndarray | None:
-    "The values as floats, if all are finite numbers"
-    if not set(map(type, given)) <= {int, float}:
+    "The values as floats, if all are finite numbers or missing"
+    if not set(map(type, given)) <= {int, float, NoneType}:
         return None
     try:
         array = np.array(given, dtype="float64")
     except OverflowError:  # a whole number that no float can hold
         return None
-    return array if np.isfinite(array).all() else None
+    return array if np.isfinite(array).sum() == len(given) - given.count(None) else None
 
 
 def _plain_texts(kind: str, given: list) -> bool:
-    "Whether all values are texts that stay as they are"
-    if kind not in ("category", "text", "id") or set(map(type, given)) != {str}:
+    "Whether all values are missing, or texts that stay as they are"
+    if kind not in ("category", "text", "id") or not set(map(type, given)) <= {str, NoneType}:
         return False
-    return all(v and v == v.strip() and v.lower() not in _GONE for v in set(given))
+    return all(v and v == v.strip() and v.lower() not in _GONE for v in set(given) - {None})
 
 
 def _each(column: dict, given: list, faults: list[dict], most: int) -> list:

@@ -99,7 +99,7 @@ def load(url: str, body: dict, seconds: float, clients: int) -> dict:
         "wrk",
         "-t1",
         f"-c{clients}",
-        f"-d{seconds}s",
+        f"-d{max(round(seconds), 1)}s",
         "--timeout",
         "30s",
         "--latency",
