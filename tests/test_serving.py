@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from conftest import BIN, ROOT, environment, make_project, nbs
@@ -23,9 +24,11 @@ from served import CONFIG, KINDS, make_bundle, people
 for package in ("orjson", "uvicorn"):
     pytest.importorskip(package, reason="the server's packages are not installed; make test installs them")
 
+from nbs_lib.core.settings import NbsError
 from nbs_lib.serving.build import as_rows
 from nbs_lib.serving.bundle import as_answers, open_bundle
-from nbs_lib.serving.log import read_served
+from nbs_lib.serving.log import read_served, record_outcomes
+from nbs_lib.serving.server import read_limits
 
 GOOD = {
     "age": 41,
@@ -377,13 +380,12 @@ def test_a_killed_server_keeps_its_log_and_outcomes_join(root, tmp_path, monkeyp
             and f"people: {new} new outcome" in done.stdout
             and f"{known} told before" in done.stdout
         ), done.stderr
-    file.write_text(f"id,paid\n{ids[0]},yes\n")
-    done = nbs(root, "outcomes", "people", "--data", str(file))
-    assert done.returncode == 2 and "was told before; nothing was written" in done.stderr
     file.write_text("id,paid\nnobody-1,yes\nnobody-2,no\n")
     done = nbs(root, "outcomes", "people", "--data", str(file))
     assert done.returncode == 1 and "never served: nobody-1, nobody-2" in done.stdout
     monkeypatch.setenv("NBS_ROOT", str(root))
+    with pytest.raises(NbsError, match="was told before; nothing was written"):
+        record_outcomes("people", pd.DataFrame({"id": ids[:2], "paid": ["yes", "yes"]}))
     served = read_served("people").set_index("id").loc[ids]
     assert served["outcome"].tolist() == ["yes" if n % 2 else "no" for n in range(50)]
     assert served["age"].tolist()[:30] == list(range(20, 50)) and set(served["version"]) == {"v001"}
@@ -396,16 +398,23 @@ def test_what_cannot_be_served_is_said(root, wine):
         port = str(taken.getsockname()[1])
         done = nbs(root, "serve", "people", "--port", port)
         assert done.returncode == 2 and f"port {port} of 127.0.0.1 cannot be used" in done.stderr
-    done = nbs(root, "serve", "people", NBS_SERVING_HOST="0.0.0.0")
-    assert done.returncode == 2 and "is open to others; set api_key" in done.stderr
+
+
+def test_an_open_door_needs_a_key_and_the_key_stays_out_of_files(root, monkeypatch):
+    monkeypatch.setenv("NBS_ROOT", str(root))
+    monkeypatch.setenv("NBS_SERVING_HOST", "0.0.0.0")
+    with pytest.raises(NbsError, match="is open to others; set api_key"):
+        read_limits()
     ini = root / "settings.ini"
     whole = ini.read_text()
     ini.write_text(whole.replace("api_key =", "api_key = hunter2"))
-    done = nbs(root, "serve", "people")
+    with pytest.raises(NbsError, match="put it into the environment") as said:
+        read_limits()
+    assert "hunter2" not in str(said.value)
+    ini.write_text(whole.replace("api_key =", "api_key = ${env:THE_KEY}"))
+    monkeypatch.setenv("THE_KEY", "sesame")
+    assert read_limits().api_key == "sesame"
     ini.write_text(whole)
-    assert (
-        done.returncode == 2 and "put it into the environment" in done.stderr and "hunter2" not in done.stderr
-    )
 
 
 def test_a_bundle_is_served_without_a_project(people_bundle, tmp_path):
