@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 STUDY ?= flights
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help report test lab check clean lock bench bench-execution bench-models bench-leaks bench-truth soak
+.PHONY: help report test lab check clean lock bench bench-execution bench-models bench-leaks bench-truth bench-serving soak
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -31,7 +31,7 @@ lab: $(STAMP)  ## open JupyterLab on the stages and the newest reports (ARGS=--n
 	@$(BIN)/nbs lab $(ARGS)
 
 bench: $(STAMP)  ## measure speed and memory (tests/benchmarks)
-	@for f in $(filter-out %/bench_models.py %/bench_leaks.py %/bench_truth.py,$(wildcard tests/benchmarks/bench_*.py)); do echo "== $$f"; $(BIN)/python $$f; done
+	@for f in $(filter-out %/bench_models.py %/bench_leaks.py %/bench_truth.py %/bench_serving.py,$(wildcard tests/benchmarks/bench_*.py)); do echo "== $$f"; $(BIN)/python $$f; done
 
 bench-execution: $(STAMP)  ## measure what kernels cost, against plain papermill
 	@$(BIN)/python tests/benchmarks/bench_execution.py
@@ -44,6 +44,9 @@ bench-leaks: $(STAMP)  ## plant leaks in real tables and hunt them (an hour; see
 
 bench-truth: $(STAMP)  ## simulate known truths: do intervals cover, do alarms keep their level (an hour; see ARGS=--help)
 	@$(BIN)/python tests/benchmarks/bench_truth.py $(ARGS)
+
+bench-serving: $(STAMP)  ## measure the server beside MLflow's and a bare FastAPI (half an hour; see ARGS=--help)
+	@$(BIN)/python tests/benchmarks/bench_serving.py $(ARGS)
 
 soak: $(STAMP)  ## survive faults at random moments (TIMES=100)
 	@$(BIN)/python tests/soak.py --times $(or $(TIMES),100)

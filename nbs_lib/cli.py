@@ -1047,9 +1047,9 @@ def serve(
     (nbs promote) is taken over while it runs. Every prediction is kept in data/served/NAME. Ctrl-C answers what is under
     way, and ends. [serving] in settings.ini has limits and the API key.
     """
-    from nbs_lib.serving.build import build_bundle, version_of
+    from nbs_lib.serving.build import build_bundle
 
-    build_bundle(name, version_of(name, "champion"), keep=True)
+    build_bundle(name, "champion", keep=True)
     os.environ.setdefault("NBS_ROOT", str(project_root()))  # for the workers
     from nbs_lib.serving.server import serve as begin
 

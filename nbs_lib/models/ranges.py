@@ -76,7 +76,11 @@ def apply_ranges(
         return pd.DataFrame({"low": low, "high": high}, index=predictions.index)
     classes = [c.removeprefix("p_") for c in predictions if c.startswith("p_")]
     inside = predictions[[f"p_{c}" for c in classes]].to_numpy(float) >= np.asarray(ranges["limits"])
-    text = ["|".join(c for c, yes in zip(classes, row, strict=True) if yes) for row in inside]
+    keys = list(map(bytes, inside.tolist()))
+    words = {
+        k: "|".join(c for c, yes in zip(classes, k, strict=True) if yes) for k in set(keys)
+    }  # few sets, many rows
+    text = [words[key] for key in keys]
     return pd.DataFrame(
         {"set": pd.Series(text, predictions.index, dtype="str"), "size": inside.sum(axis=1)},
         index=predictions.index,

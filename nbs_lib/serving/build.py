@@ -12,7 +12,8 @@ import re
 import shutil
 import subprocess
 import sys
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import packages_distributions
+from importlib.metadata import version as installed
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +124,7 @@ def requirements(
     names = {_normal(d) for m in modules for d in owners.get(m, [])} - {"nbs"}
     lines = ["# pip install --no-deps --require-hashes -r requirements.txt"]
     for name in sorted(names | {n for n in SERVER if _installed(n)}):
-        pin = f"{name}=={version(name)}"
+        pin = f"{name}=={installed(name)}"
         block = blocks.get(name, "")
         same = _normal(block.split(" ")[0]) == _normal(pin)
         lines.append(block if same else pin)
@@ -132,7 +133,7 @@ def requirements(
 
 def _installed(name: str) -> bool:
     try:
-        return bool(version(name))
+        return bool(installed(name))
     except ImportError:
         return False
 
@@ -188,8 +189,11 @@ def build_bundle(
     keep: bool = False,  # whether one that is there already is good enough
 ) -> Path:  # the folder
     "Bundle a published version, and prove in a fresh process that it opens"
-    manifest = read_manifest(study, version_of(study, wanted))
-    final = Path(out).absolute() if out else bundle_folder(study, manifest["version"])
+    version = version_of(study, wanted)
+    final = Path(out).absolute() if out else bundle_folder(study, version)
+    if keep and (final / ABOUT).is_file():
+        return final
+    manifest = read_manifest(study, version)
     if out and final.exists() and not (final / ABOUT).is_file() and any(final.iterdir()):
         raise NbsError(f"{relative(final)}: is there already and is no bundle; choose another folder")
     final.parent.mkdir(parents=True, exist_ok=True)

@@ -10,8 +10,9 @@ import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ class Bundle:
         "What the model says of raw rows"
         said = self.model.predict(frame)
         ranges = self.model.ranges_of(said) if getattr(self.model, "ranges", None) is not None else None
-        return said if ranges is None else said.join(ranges)
+        return said if ranges is None else said.assign(**{c: ranges[c] for c in ranges})
 
     def __repr__(self) -> str:
         return f"Bundle({self.about['study']!r}, {self.version!r}, seal {self.seal[:8]})"
@@ -179,11 +180,16 @@ def as_answers(
     found: dict[str, list] = {"prediction": said["prediction"].tolist()}
     if columns:
         names = [c[2:] for c in columns]
-        rows = np.column_stack([said[c].to_numpy() for c in columns]).tolist()
-        found["probabilities"] = [dict(zip(names, row, strict=True)) for row in rows]
+        found["probabilities"] = _dicts(names, zip(*(said[c].tolist() for c in columns), strict=True))
     for name in [n for n in ("low", "high") if n in said]:  # JSON knows no infinity
         found[name] = [v if np.isfinite(v) else None for v in said[name].tolist()]
     if "set" in said:
-        found["set"] = [text.split("|") for text in said["set"]]
-    names = list(found)
-    return [dict(zip(names, values, strict=True)) for values in zip(*found.values(), strict=True)]
+        texts = said["set"].tolist()
+        words = {text: text.split("|") for text in set(texts)}
+        found["set"] = [words[text] for text in texts]
+    return _dicts(list(found), zip(*found.values(), strict=True))
+
+
+def _dicts(names: list[str], rows: Iterable[tuple]) -> list[dict]:
+    "Rows of values as dictionaries, without a loop in Python"
+    return list(map(dict, map(zip, repeat(names), rows)))

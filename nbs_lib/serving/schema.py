@@ -7,8 +7,11 @@ __all__ = ['MOST_CATEGORIES', 'READERS', 'columns_read', 'describe_column', 'mak
 
 # %% ../../notebooks/serving/00_schema.ipynb #7a0bb6bd
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
+from operator import itemgetter
+from types import NoneType
 
 import numpy as np
 import pandas as pd
@@ -111,7 +114,9 @@ _WORDS = {word: yes for pair in TRUTH for word, yes in zip(pair, (True, False), 
 def _truth(value: object) -> bool:
     if type(value) is bool:
         return value
-    found = _WORDS.get(value.strip().lower()) if type(value) is str else {1: True, 0: False}.get(value)
+    found = _WORDS.get(value.strip().lower()) if type(value) is str else None
+    if type(value) in (int, float) and value in (0, 1):
+        found = value == 1
     if found is None:
         raise Unfit("has to be true or false")
     return found
@@ -176,6 +181,7 @@ class Reader:
         self.columns, self.most = schema["columns"], most
         self.names = [c["name"] for c in self.columns]
         self.known, self.ignored = set(self.names), set(schema["ignored"])
+        self.needed = {c["name"] for c in self.columns if not c.get("event")}
         self.values = {c["name"]: set(c["values"]) for c in self.columns if "values" in c}
         self.allowed = {c["name"]: {str(v) for v in c["allowed"]} for c in self.columns if "allowed" in c}
         self.events = [c["name"] for c in self.columns if c.get("event")]
@@ -185,25 +191,37 @@ class Reader:
         rows: list[dict],  # at least one
     ) -> tuple[pd.DataFrame, list[dict]]:  # the frame, and warnings: row, column, says
         "Rows as a frame; `Refused` where one of them cannot be judged"
-        faults, warnings = [], []
-        self._names_in(rows, faults, warnings)
-        columns = {}
-        for column in self.columns:
-            name = column["name"]
-            given = [row.get(name) for row in rows]
-            if column.get("event") and not any(name in row for row in rows):
-                continue
-            columns[name] = self._column(column, given, faults, warnings)
+        faults, warnings, columns = [], [], {}
+        for column, given in self._by_column(rows, faults, warnings):
+            columns[column["name"]] = self._column(column, given, faults, warnings)
         if faults:
             raise Refused(faults)
         return pd.DataFrame(columns, index=pd.RangeIndex(len(rows)), copy=False), warnings
 
 # %% ../../notebooks/serving/00_schema.ipynb #b843de64
 @patch
+def _by_column(
+    self: Reader, rows: list[dict], faults: list[dict], warnings: list[dict]
+) -> Iterable[tuple[dict, list]]:
+    "Each column with its values; events only where a row brings some"
+    usual = [c for c in self.columns if not c.get("event")]
+    if usual and set(map(len, rows)) == {len(usual)}:
+        names = [c["name"] for c in usual]
+        with suppress(KeyError):  # no row lacks a column, so none has another one
+            whole = zip(
+                *map(itemgetter(*names, names[0]), rows), strict=True
+            )  # two names at least make it a tuple
+            return zip(usual, map(list, whole), strict=False)
+    self._names_in(rows, faults, warnings)
+    wanted = [c for c in self.columns if not c.get("event") or any(c["name"] in row for row in rows)]
+    return [(c, [row.get(c["name"]) for row in rows]) for c in wanted]
+
+
+@patch
 def _names_in(self: Reader, rows: list[dict], faults: list[dict], warnings: list[dict]) -> None:
     "Columns that are missing, too many, or not known"
     for i, row in enumerate(rows):
-        if row.keys() == self.known:
+        if self.needed <= row.keys() <= self.known:
             continue
         for name in row.keys() - self.known:
             if name in self.ignored:
@@ -235,19 +253,24 @@ def note(
 def _column(self: Reader, column: dict, given: list, faults: list[dict], warnings: list[dict]) -> object:
     "One column of the frame"
     kind, name = column["kind"], column["name"]
-    values = given if _plain(kind, given) else _each(column, given, faults, self.most)
-    gone = [i for i, v in enumerate(given) if _is_gone(v, kind)] if values is not given else []
+    array = _plain_numbers(given) if kind == "number" else None
+    values = (
+        given if array is not None or _plain_texts(kind, given) else _each(column, given, faults, self.most)
+    )
+    gone = None in values
     if gone and not column["may_be_missing"] and not any(f["column"] == name for f in faults):
-        note(faults, gone[0], name, "must not be missing", self.most)
+        first = next((i for i, v in enumerate(given) if _is_gone(v, kind)), None)
+        note(faults, first, name, "must not be missing", self.most)
     if kind == "number":
+        array = np.array(values, dtype="float64") if array is None else array
+        self._range(column, array, faults, warnings)
         whole = (
             column["dtype"] == "int64"
             and not gone
-            and all(type(v) is int and -(2**63) <= v < 2**63 for v in values)
+            and (array % 1 == 0).all()
+            and (np.abs(array) < 2**53).all()
         )
-        array = np.array(values, dtype="int64" if whole else "float64")
-        self._range(column, array, faults, warnings)
-        return array
+        return array.astype("int64") if whole else array
     if kind == "date":
         return np.array(values, dtype="datetime64[us]")  # later than in training is the usual case: no range
     if kind == "bool":
@@ -265,14 +288,22 @@ def _is_gone(value: object, kind: str) -> bool:
     return value is None or (kind != "number" and type(value) is str and value.strip().lower() in _GONE)
 
 
-def _plain(kind: str, given: list) -> bool:
-    "Whether all values can be taken as they are"
-    types = set(map(type, given))
-    if kind == "number":
-        return types <= {int, float} and all(map(_finite, given))
-    if kind in ("category", "text", "id"):
-        return types == {str} and all(v and v == v.strip() and v.lower() not in _GONE for v in set(given))
-    return False
+def _plain_numbers(given: list) -> np.ndarray | None:
+    "The values as floats, if all are finite numbers or missing"
+    if not set(map(type, given)) <= {int, float, NoneType}:
+        return None
+    try:
+        array = np.array(given, dtype="float64")
+    except OverflowError:  # a whole number that no float can hold
+        return None
+    return array if np.isfinite(array).sum() == len(given) - given.count(None) else None
+
+
+def _plain_texts(kind: str, given: list) -> bool:
+    "Whether all values are missing, or texts that stay as they are"
+    if kind not in ("category", "text", "id") or not set(map(type, given)) <= {str, NoneType}:
+        return False
+    return all(v and v == v.strip() and v.lower() not in _GONE for v in set(given) - {None})
 
 
 def _each(column: dict, given: list, faults: list[dict], most: int) -> list:

@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter as Counted
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -424,15 +425,16 @@ ROUTES = {  # path: method, what answers, whether without a key
 
 
 @patch
-async def _rows(self: Server, scope: dict, receive: Callable) -> tuple[list[dict], bool]:
-    "The rows of a request"
+async def _rows(self: Server, scope: dict, receive: Callable) -> tuple[list[dict], bool, bytes]:
+    "The rows of a request, whether it is a single one, and the request as it was sent"
     try:
         body = await asyncio.wait_for(
             read_body(receive, dict(scope["headers"]), self.limits.most_bytes), self.limits.timeout
         )
     except TimeoutError:
-        raise Sent(408, f"the request did not arrive within {self.limits.timeout:g} s") from None
-    return rows_in(parse(body), self.limits.most_rows)
+        says = f"the request did not arrive within {self.limits.timeout:g} s"
+        raise Sent(408, says, headers=[(b"connection", b"close")]) from None
+    return *rows_in(parse(body), self.limits.most_rows), body
 
 # %% ../../notebooks/serving/04_server.ipynb #8f756bc1
 @patch
@@ -463,17 +465,18 @@ async def _asked(self: Server, rows: list[dict]) -> tuple[Bundle, list[dict], li
 @patch
 async def _predict(self: Server, scope: dict, receive: Callable, facts: dict) -> tuple[int, bytes, list]:
     "POST /predict"
-    rows, single = await self._rows(scope, receive)
+    rows, single, body = await self._rows(scope, receive)
     bundle, answers, warnings = await self._asked(rows)
     ids = self.log.ids(len(rows)) if self.log else [""] * len(rows)
     for i, answer in zip(ids, answers, strict=True):
         answer["id"] = i
+    head = {"version": bundle.version, "warnings": warnings}
+    said = as_json({**answers[0], **head} if single else {**head, "predictions": answers})
     if self.log:
-        self.log.put(ids, bundle.version, rows if self.limits.log_rows else None, answers)
+        self.log.put(ids[0], len(rows), bundle.version, body if self.limits.log_rows else None, said)
     self._note(bundle, answers, warnings)
     facts |= {"version": bundle.version, "rows": len(rows), "warnings": len(warnings), "id": ids[0]}
-    head = {"version": bundle.version, "warnings": warnings}
-    return 200, as_json({**answers[0], **head} if single else {**head, "predictions": answers}), _JSON
+    return 200, said, _JSON
 
 
 @patch
@@ -482,8 +485,8 @@ def _note(self: Server, bundle: Bundle, answers: list[dict], warnings: list[dict
     if bundle.about["task"] == "regression":
         self.meters.predictions.labels(bundle.version, "").inc(len(answers))
     else:
-        for answer in answers:
-            self.meters.predictions.labels(bundle.version, answer["prediction"]).inc()
+        for label, n in Counted(answer["prediction"] for answer in answers).items():
+            self.meters.predictions.labels(bundle.version, label).inc(n)
     for warning in warnings:
         known = warning["column"] in bundle.reader.known | bundle.reader.ignored
         self.meters.warnings.labels(warning["column"] if known else "other").inc()
@@ -492,7 +495,7 @@ def _note(self: Server, bundle: Bundle, answers: list[dict], warnings: list[dict
 @patch
 async def _explain(self: Server, scope: dict, receive: Callable, facts: dict) -> tuple[int, bytes, list]:
     "POST /explain"
-    rows, single = await self._rows(scope, receive)
+    rows, single, _ = await self._rows(scope, receive)
     if not single:
         raise Sent(422, 'one row is explained at a time: {"row": {…}}')
     bundle, answers, warnings = await self._asked(rows)
@@ -649,21 +652,24 @@ def serve(
     from uvicorn.supervisors import Multiprocess
 
     limits = read_limits()
-    os.environ["NBS_SERVE"] = json.dumps({"study": study, "bundle": str(bundle) if bundle else None})
-    if workers > 1:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="nbs-metrics-")
-    config = uvicorn.Config(
-        "nbs_lib.serving.server:make_app", factory=True, host=limits.host, port=port, workers=workers, log_level="warning",
-        access_log=False, server_header=False, timeout_graceful_shutdown=30, timeout_keep_alive=30, lifespan="on",
-    )  # fmt: skip
     sock = _listen(limits.host, port)
+    os.environ["NBS_SERVE"] = json.dumps({"study": study, "bundle": str(bundle) if bundle else None})
+    meters = tempfile.TemporaryDirectory(prefix="nbs-metrics-")
+    if workers > 1:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = meters.name
+    config = uvicorn.Config(
+        make_app() if workers == 1 else "nbs_lib.serving.server:make_app", factory=workers > 1, host=limits.host, port=port,
+        workers=workers, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=30,
+        timeout_keep_alive=30, lifespan="on",
+    )  # fmt: skip
     print(f"http://{limits.host}:{sock.getsockname()[1]}/", flush=True)
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises it again once all is done
         signal.signal(number, lambda *a: None)
-    if workers > 1:
-        Multiprocess(config, uvicorn.Server(config).run, [sock]).run()
-    else:
-        uvicorn.Server(config).run([sock])
+    with meters, sock:
+        if workers > 1:
+            Multiprocess(config, sockets=[sock]).run()
+        else:
+            uvicorn.Server(config).run([sock])
 
 
 def _listen(host: str, port: int) -> socket.socket:
