@@ -318,7 +318,8 @@ def keep_names(
 ) -> None:
     "Note that the registry has to be told of a study's names; before they change on disk"
     if REGISTRY in chosen():
-        keep(REGISTRY, study)
+        with contextlib.suppress(OSError):  # a full disk does not hold up a rollback
+            keep(REGISTRY, study)
 
 
 def send_names() -> None:
