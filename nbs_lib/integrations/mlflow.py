@@ -176,7 +176,9 @@ def _model(self: MLflow, result: Result, run: str) -> None:
     "Log the version's model with its run"
     import mlflow
 
-    if result.model is None or file_sha256(result.model) != _entry(result)["sha256"]:
+    if result.model is None:
+        return
+    if not result.model.is_file() or file_sha256(result.model) != _entry(result)["sha256"]:
         raise NbsError(f"{result.study} {result.version}: its model is not what was written; see nbs verify")
     pins = [f"{name}=={version}" for name, version in result.manifest["packages"].items()]
     with tempfile.TemporaryDirectory() as scratch, mlflow.start_run(run_id=run):
@@ -206,7 +208,7 @@ def _registered(self: MLflow, study: str, sha256: str) -> str | None:
 @patch
 def _register(self: MLflow, result: Result, run: object) -> None:
     "Have a version's model in the registry"
-    if self._registered(result.study, result.sha256):
+    if result.model is None or self._registered(result.study, result.sha256):
         return
     if not self.client.search_registered_models(f"name = '{result.study}'"):
         tags = {"nbs.study": result.study, "nbs.question": result.tags["nbs.question"]}
@@ -220,6 +222,19 @@ def _register(self: MLflow, result: Result, run: object) -> None:
 
 # %% ../../notebooks/integrations/00c_mlflow.ipynb #0772d10c
 @patch
+def _number(self: MLflow, study: str, version: str) -> str | None:
+    "The number that the registry has for a version, which is sent first where it has none; None without a model"
+    manifest = folder("reports") / study / version / "manifest.json"
+    if not manifest.is_file():
+        return None
+    sha256 = file_sha256(manifest)
+    if (number := self._registered(study, sha256)) is None:
+        self.send(read_result(study, version))
+        number = self._registered(study, sha256)
+    return number
+
+
+@patch
 def mirror(
     self: MLflow,
     study: str,  # its name
@@ -227,24 +242,17 @@ def mirror(
     "Give the registry's versions the names that they have on disk"
     from nbs_lib.runner.gate import aliases, moves
 
-    reports = folder("reports") / study
-    with locked(reports):  # a move that is being written counts
+    with locked(folder("reports") / study):  # a move that is being written counts
         names, history = aliases(study), moves(study)
-    for alias, version in names.items():
-        manifest = reports / version / "manifest.json"
-        if not manifest.is_file():
-            continue
-        number = self._registered(study, file_sha256(manifest))
-        if number is None:
-            self.send(read_result(study, version))
-            number = self._registered(study, file_sha256(manifest))
+    numbers = {alias: n for alias, version in names.items() if (n := self._number(study, version))}
+    for alias, number in numbers.items():
         self.client.set_registered_model_alias(study, alias, number)
-        last = next((m for m in reversed(history) if (m["alias"], m["to"]) == (alias, version)), {})
+        last = next((m for m in reversed(history) if (m["alias"], m["to"]) == (alias, names[alias])), {})
         for key in ("when", "by", "reason"):
             self.client.set_model_version_tag(study, number, f"nbs.{alias}.{key}", last.get(key) or "–")
-    if names:
+    if numbers:
         self.client.update_registered_model(study, history_text(history))
-    return ", ".join(f"{alias} {version}" for alias, version in names.items())
+    return ", ".join(f"{alias} {names[alias]}" for alias in numbers)
 
 
 def history_text(
