@@ -1,17 +1,20 @@
 "Trackers that hang, crash, end or are missing neither break nor delay a run, and nothing that they missed is lost"
 
+import contextlib
 import importlib.util
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import environment, nbs
+from conftest import BIN, environment, nbs
 from small import make_small
 
 TRACKERS = """
@@ -132,6 +135,7 @@ def test_sync_sends_what_was_missed_once_the_trackers_work(made):
 
 FINISH = """
 import time
+import urllib.request
 from nbs_lib.integrations.tracking import Trackers
 trackers = Trackers("a", "v001")
 {wait}
@@ -226,3 +230,135 @@ def test_names_wait_for_a_registry_that_is_not_there(root):
     done = nbs(root, "sync", NBS_TRACKING_TRACKERS="mlflow")
     assert done.returncode == 1 and "names of a: kept: it is not installed" in done.stdout
     assert "not installed" in nbs(root, "ui").stderr
+
+
+@pytest.fixture(scope="module")
+def registry(wine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    "A project whose wine study was sent to MLflow and made the champion there"
+    if not importlib.util.find_spec("mlflow"):
+        pytest.skip("MLflow is not installed here; .venv/bin/pip install -e '.[mlflow]' brings it")
+    root = tmp_path_factory.mktemp("mlflow") / "project"
+    shutil.copytree(wine, root, symlinks=True, ignore=shutil.ignore_patterns(".nbs"))
+    done = nbs(
+        root, "promote", "wine", "--force", "--reason", "a trial of it", NBS_TRACKING_TRACKERS="mlflow"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = nbs(root, "sync", "wine", NBS_TRACKING_TRACKERS="mlflow")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root
+
+
+def in_mlflow(root: Path, code: str) -> object:
+    "What some lines that set `said` find, told as JSON"
+    begin = "import json, logging, mlflow\nfrom nbs_lib.integrations.mlflow import MLflow\nm = MLflow()\nm.ready()\nc = m.client\n"
+    done = python(root, f"{begin}{code}\nprint(json.dumps(said, default=str))")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_mlflow_has_the_version_its_stages_and_all_that_was_found(registry):
+    code = """
+experiment = c.get_experiment_by_name("wine").experiment_id
+runs = c.search_runs([experiment])
+whole = next(r for r in runs if r.data.tags["nbs.stage"] == "version")
+files = [f.path for f in c.list_artifacts(whole.info.run_id)] + [f.path for f in c.list_artifacts(whole.info.run_id, "tables")]
+said = {"runs": {r.data.tags["nbs.stage"]: dict(r.data.tags) for r in runs}, "status": [r.info.status for r in runs], "id": whole.info.run_id,
+        "metrics": whole.data.metrics, "params": whole.data.params, "files": files,
+        "folds": len(c.get_metric_history(whole.info.run_id, "folds/balanced_accuracy/constant")),
+        "search": len(c.get_metric_history(whole.info.run_id, "search/score"))}
+"""
+    found = in_mlflow(registry, code)
+    manifest = json.loads((registry / "reports/wine/v001/manifest.json").read_text())
+    assert set(found["runs"]) == {"version", *manifest["stages"]} and set(found["status"]) == {"FINISHED"}
+    ids = {stage: found["runs"]["version"][f"nbs.run.{stage}"] for stage in found["runs"]}
+    for stage, tags in found["runs"].items():
+        assert {s: tags[f"nbs.run.{s}"] for s in ids} == ids
+        assert tags.get("mlflow.parentRunId") == (None if stage == "version" else found["id"])
+    metric = manifest["stages"]["evaluation"]["metrics"]["balanced_accuracy"]
+    for end in ("low", "high"):
+        assert found["metrics"][f"evaluation/balanced_accuracy/{end}"] == metric[end]
+    assert found["metrics"]["evaluation/balanced_accuracy"] == metric["value"] == found["metrics"]["value"]
+    assert found["params"]["modeling.budget"] == "60.0" and found["params"]["model.name"]
+    assert {"report", "figures", "tables/cv.csv", "tables/trials.csv"} <= set(found["files"])
+    trials = manifest["stages"]["modeling"]["metrics"]["trials"]["value"]
+    assert found["folds"] >= 5 and 1 <= found["search"] <= trials
+
+
+def test_the_registry_leads_back_and_its_champion_predicts_as_the_file_does(registry):
+    code = """
+import hashlib, pandas as pd
+from nbs_lib.models.bundle import load_model
+v = c.get_model_version_by_alias("wine", "champion")
+rows = pd.read_parquet("data/processed/wine/v001/holdout.parquet")
+there, here = mlflow.pyfunc.load_model("models:/wine@champion").predict(rows), load_model("models/wine/v001/model.skops").predict(rows)
+said = {"tags": v.tags, "same": there.equals(here), "text": c.get_registered_model("wine").description, "n": len(c.search_model_versions("name = 'wine'"))}
+"""
+    found, report = in_mlflow(registry, code), registry / "reports/wine/v001"
+    assert found["same"] and found["n"] == 1
+    assert (registry / found["tags"]["nbs.report"]).is_file()
+    assert found["tags"]["nbs.manifest"] == (report / "manifest.sha256").read_text().split()[0]
+    assert found["tags"]["nbs.champion.reason"] == "a trial of it" and "none → v001" in found["text"]
+
+
+def test_a_server_out_of_reach_is_told_later(registry):
+    env = {"NBS_TRACKING_TRACKERS": "mlflow", "NBS_TRACKING_MLFLOW_URI": "http://127.0.0.1:9"}
+    began = time.monotonic()
+    done = nbs(
+        registry, "promote", "wine", "--to", "challenger", "--force", "--reason", "next in line", **env
+    )
+    assert done.returncode == 0 and time.monotonic() - began < 20, done.stderr
+    done = nbs(registry, "sync", **env)
+    assert done.returncode == 1 and "kept: " in done.stdout and "1 thing left" in done.stdout, done.stdout
+    done = nbs(registry, "sync", NBS_TRACKING_TRACKERS="mlflow")
+    assert done.returncode == 0 and "champion v001, challenger v001" in done.stdout, done.stdout
+    assert in_mlflow(registry, 'said = c.get_registered_model("wine").aliases') == {
+        "champion": "1",
+        "challenger": "1",
+    }
+
+
+def test_what_was_broken_off_is_sent_anew_and_stands_there_once(registry):
+    code = """
+from nbs_lib.integrations.results import read_result
+experiment = c.get_experiment_by_name("wine").experiment_id
+whole = next(r for r in c.search_runs([experiment]) if r.data.tags["nbs.stage"] == "version")
+c.delete_tag(whole.info.run_id, "nbs.complete")  # as a kill leaves it
+m.send(read_result("wine", "v001"))
+m.send(read_result("wine", "v001"))
+said = [len(c.search_runs([experiment])), len(c.search_model_versions("name = 'wine'"))]
+"""
+    assert in_mlflow(registry, code) == [5, 1]
+
+
+def test_the_web_page_opens_on_loopback(registry):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [str(BIN / "nbs"), "ui", "--port", str(port)], cwd=registry, env=environment(registry)
+    )
+    try:
+        until, page = time.monotonic() + 120, b""
+        while not page and time.monotonic() < until and server.poll() is None:
+            with contextlib.suppress(OSError):
+                page = urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10).read()
+            time.sleep(0.2)
+        assert b"MLflow" in page
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def test_neptune_offline_has_the_version_and_its_stages(wine, tmp_path):
+    if not importlib.util.find_spec("neptune"):
+        pytest.skip("Neptune is not installed here; .venv/bin/pip install -e '.[neptune]' brings it")
+    root = tmp_path / "project"
+    shutil.copytree(wine, root, symlinks=True, ignore=shutil.ignore_patterns(".nbs"))
+    for _ in range(2):
+        done = nbs(root, "sync", "wine", NBS_TRACKING_TRACKERS="neptune")
+        assert done.returncode == 0, done.stdout + done.stderr
+    logs = [p.read_text() for p in (root / ".nbs/neptune").glob("*/.neptune/offline/*/data-1.log")]
+    assert len(logs) == 5
+    whole = max(logs, key=len)
+    for word in ("balanced_accuracy low", "search", "model.skops", "index.html", "nbs.manifest"):
+        assert word in whole, word
