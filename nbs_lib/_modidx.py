@@ -1024,6 +1024,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                   'nbs_lib/integrations/tracking.py'),
                                                'nbs_lib.integrations.tracking.Trackers.keep': ( 'integrations/tracking.html#trackers.keep',
                                                                                                 'nbs_lib/integrations/tracking.py'),
+                                               'nbs_lib.integrations.tracking.Trackers.send': ( 'integrations/tracking.html#trackers.send',
+                                                                                                'nbs_lib/integrations/tracking.py'),
                                                'nbs_lib.integrations.tracking._answered': ( 'integrations/tracking.html#_answered',
                                                                                             'nbs_lib/integrations/tracking.py'),
                                                'nbs_lib.integrations.tracking._attempt': ( 'integrations/tracking.html#_attempt',

@@ -277,7 +277,7 @@ def answers(
         yield answer
 
 # %% ../../notebooks/integrations/00a_tracking.ipynb #3015cc9f
-MOMENT = 0.9  # seconds
+MOMENT = 0.8  # seconds
 
 
 class Trackers:
@@ -311,11 +311,14 @@ class Trackers:
             except OSError as e:
                 child.problem = f"nothing can be kept for it ({e.strerror})"
 
-    def finish(self) -> list[str]:  # what went wrong, as far as is known yet
-        "Have the version sent; wait a moment and not longer"
-        entry, until = [f"{self.study}/{self.version}"], time.monotonic() + MOMENT
+    def send(self) -> None:
+        "Have the version sent, now that it is there"
         for child in self.children:
-            ask(child, entry)
+            ask(child, [f"{self.study}/{self.version}"])
+
+    def finish(self) -> list[str]:  # what went wrong, as far as is known yet
+        "Wait a moment for what was sent, and not longer"
+        entry, until = [f"{self.study}/{self.version}"], time.monotonic() + MOMENT
         said = [(c, a) for c in self.children for a in answers(c, entry, max(until - time.monotonic(), 1e-3))]
         return [f"{c.label}: {a['problem']}; kept for nbs sync" for c, a in said if "problem" in a]
 

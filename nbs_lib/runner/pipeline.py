@@ -787,6 +787,7 @@ def _build(run: Run, kernels: Kernels, changes: list[str]) -> None:
         trackers.keep()
         home = versions.publish(study.name, version, run.building, manifest)
         run.published = manifest
+        trackers.send()
         _write_comparison(run, home)
         refresh_index()
         for problem in trackers.finish():
@@ -919,7 +920,7 @@ def refresh_index() -> Path:  # reports/index.html
 def tracking(
     study: Study,  # the study of the run
     version: str,  # its version
-) -> Iterator[object]:  # `Trackers`: answer(), keep(), finish()
+) -> Iterator[object]:  # `Trackers`: answer(), keep(), send(), finish()
     "The trackers that settings.ini names, for the time of a run; a tracker's failure is only a remark"
     from nbs_lib.integrations.tracking import Trackers
 
