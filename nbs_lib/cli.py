@@ -748,7 +748,7 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, metavar="N", help="On
     "Open MLflow's web page on what was logged to this checkout: runs, figures, registered models."
     from nbs_lib.integrations.mlflow import serve
 
-    print(f"http://127.0.0.1:{port} (interrupt to end)", flush=True)
+    print(f"http://127.0.0.1:{port}, in some seconds; interrupt to end it", flush=True)
     serve(port)
 
 # %% ../notebooks/90_cli.ipynb #a388dafd

@@ -287,4 +287,5 @@ def serve(
         "workers": "1",
     }
     command = [sys.executable, "-m", "mlflow", "server", *(f"--{k}={v}" for k, v in options.items())]
-    os.execve(sys.executable, command, {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "1"})
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "1", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    os.execve(sys.executable, command, {**os.environ, **quiet})
