@@ -17,6 +17,13 @@ import pytest
 from conftest import BIN, environment, nbs
 from small import make_small
 
+
+def needs(package: str) -> pytest.MarkDecorator:
+    "A test that is skipped where an extra is not installed"
+    reason = f"{package} is not installed here; .venv/bin/pip install -e '.[{package}]' brings it"
+    return pytest.mark.skipif(not importlib.util.find_spec(package), reason=reason)
+
+
 TRACKERS = """
 import os, signal, time
 from pathlib import Path
@@ -220,9 +227,8 @@ def test_weights_and_biases_has_one_set_of_runs_however_often_it_is_told(root):
         assert word in logged, word
 
 
+@pytest.mark.skipif(bool(importlib.util.find_spec("mlflow")), reason="MLflow is installed here")
 def test_names_wait_for_a_registry_that_is_not_there(root):
-    if importlib.util.find_spec("mlflow"):
-        pytest.skip("MLflow is installed here")
     done = nbs(root, "promote", "a", "--force", "--reason", "a trial of it", NBS_TRACKING_TRACKERS="mlflow")
     assert done.returncode == 0, done.stderr
     assert len(kept(root)["mlflow"]) == 1 and json.loads((root / "reports/a/aliases.json").read_text()) == {
@@ -236,8 +242,6 @@ def test_names_wait_for_a_registry_that_is_not_there(root):
 @pytest.fixture(scope="module")
 def registry(wine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     "A project whose wine study was sent to MLflow and made the champion there"
-    if not importlib.util.find_spec("mlflow"):
-        pytest.skip("MLflow is not installed here; .venv/bin/pip install -e '.[mlflow]' brings it")
     root = tmp_path_factory.mktemp("mlflow") / "project"
     shutil.copytree(wine, root, symlinks=True, ignore=shutil.ignore_patterns(".nbs"))
     done = nbs(
@@ -257,6 +261,7 @@ def in_mlflow(root: Path, code: str) -> object:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@needs("mlflow")
 def test_mlflow_has_the_version_its_stages_and_all_that_was_found(registry):
     code = """
 experiment = c.get_experiment_by_name("wine").experiment_id
@@ -285,6 +290,7 @@ said = {"runs": {r.data.tags["nbs.stage"]: dict(r.data.tags) for r in runs}, "st
     assert found["folds"] >= 5 and 1 <= found["search"] <= trials
 
 
+@needs("mlflow")
 def test_the_registry_leads_back_and_its_champion_predicts_as_the_file_does(registry):
     code = """
 import hashlib, pandas as pd
@@ -301,6 +307,7 @@ said = {"tags": v.tags, "same": there.equals(here), "text": c.get_registered_mod
     assert found["tags"]["nbs.champion.reason"] == "a trial of it" and "none → v001" in found["text"]
 
 
+@needs("mlflow")
 def test_a_server_out_of_reach_is_told_later(registry):
     env = {"NBS_TRACKING_TRACKERS": "mlflow", "NBS_TRACKING_MLFLOW_URI": "http://127.0.0.1:9"}
     began = time.monotonic()
@@ -318,6 +325,7 @@ def test_a_server_out_of_reach_is_told_later(registry):
     assert found == {"champion": "1", "challenger": "1"}
 
 
+@needs("mlflow")
 def test_what_was_broken_off_is_sent_anew_and_stands_there_once(registry):
     code = """
 from nbs_lib.integrations.results import read_result
@@ -331,6 +339,7 @@ said = [len(c.search_runs([experiment])), len(c.search_model_versions("name = 'w
     assert in_mlflow(registry, code) == [5, 1]
 
 
+@needs("mlflow")
 def test_the_web_page_opens_on_loopback(registry):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -350,9 +359,8 @@ def test_the_web_page_opens_on_loopback(registry):
         server.wait(60)
 
 
+@needs("neptune")
 def test_neptune_offline_has_the_version_and_its_stages(wine, tmp_path):
-    if not importlib.util.find_spec("neptune"):
-        pytest.skip("Neptune is not installed here; .venv/bin/pip install -e '.[neptune]' brings it")
     root = tmp_path / "project"
     shutil.copytree(wine, root, symlinks=True, ignore=shutil.ignore_patterns(".nbs"))
     for _ in range(2):
