@@ -930,6 +930,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                            'nbs_lib/integrations/mlflow.py'),
                                              'nbs_lib.integrations.mlflow.MLflow.send': ( 'integrations/mlflow.html#mlflow.send',
                                                                                           'nbs_lib/integrations/mlflow.py'),
+                                             'nbs_lib.integrations.mlflow._database': ( 'integrations/mlflow.html#_database',
+                                                                                        'nbs_lib/integrations/mlflow.py'),
                                              'nbs_lib.integrations.mlflow._entry': ( 'integrations/mlflow.html#_entry',
                                                                                      'nbs_lib/integrations/mlflow.py'),
                                              'nbs_lib.integrations.mlflow._files': ( 'integrations/mlflow.html#_files',

@@ -43,6 +43,20 @@ def _import() -> None:
         raise NbsError("it is not installed; .venv/bin/pip install -e '.[mlflow]' does it") from None
     mlflow.set_tracking_uri(address())
 
+# %% ../../notebooks/integrations/00c_mlflow.ipynb #08c595c9
+def _database() -> None:
+    "Make the database of this checkout, unless it is there"
+    from mlflow import MlflowClient
+
+    final = home() / "mlflow.db"
+    if setting("tracking", "mlflow_uri") or final.exists():
+        return
+    home().mkdir(parents=True, exist_ok=True)
+    new = final.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    MlflowClient(f"sqlite:///{new}").search_experiments(max_results=1)
+    os.replace(new, final)
+
 # %% ../../notebooks/integrations/00c_mlflow.ipynb #fec25e94
 def allowed(
     name: str,  # of a metric or parameter
@@ -62,9 +76,8 @@ class MLflow:
         _import()
         from mlflow import MlflowClient
 
-        home().mkdir(parents=True, exist_ok=True)
+        _database()
         self.client = MlflowClient()
-        self.client.search_experiments(max_results=1)
         return setting("tracking", "mlflow_uri") or f"in {relative(home())}"
 
     def send(

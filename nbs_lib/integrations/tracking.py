@@ -187,7 +187,7 @@ def _child(name: str) -> None:
 
     limit, tracker, problem = number_setting("tracking", "limit", 600), None, ""
     try:
-        with _within(limit):
+        with _within(limit), locked(spool(name)):
             made = import_path(TRACKERS.get(name, name), "settings.ini: [tracking] trackers:")()
             say(ready=made.ready(), label=made.label)
         tracker = made
