@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'Progress', 'new', 'check', 'audit', 'data_text', 'audit_text', 'run', 'show_cache', 'summary_text', 'export',
-           'lab', 'list_studies', 'show', 'checklist', 'promote', 'verify', 'open_report', 'report', 'diff', 'bundle',
-           'deploy', 'monitor', 'serve', 'outcomes', 'main']
+           'lab', 'list_studies', 'show', 'checklist', 'promote', 'rollback', 'models', 'sync', 'ui', 'verify',
+           'open_report', 'report', 'diff', 'bundle', 'deploy', 'monitor', 'serve', 'outcomes', 'main']
 
 # %% ../notebooks/90_cli.ipynb #c8fdf6b8
 import contextlib
@@ -707,6 +707,7 @@ def promote(
 
     Exit codes: 0 promoted, 1 refused: what is lacking is said and nothing is changed, 2 a mistake in the options.
     """
+    from nbs_lib.integrations.tracking import send_names
     from nbs_lib.runner.gate import promote as give
     from nbs_lib.runner.pipeline import refresh_index
 
@@ -720,11 +721,129 @@ def promote(
         )
         return 1
     refresh_index()
+    send_names()
     before = f" instead of {done.before}" if done.before and done.before != done.version else ""
     print(f"{name} {done.version} is the {to} now{before}" + (", by force" if done.lacking else ""))
     return 0
 
+# %% ../notebooks/90_cli.ipynb #c37b248d
+@app.command()
+def rollback(
+    name: _Name,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; written down for ever")],
+):
+    """Make the champion before the present one the champion again, at once and without a checklist.
 
+    A second rollback goes one further back. A version that is not as it was written is passed over. What is served follows
+    by itself; the registry, if there is one, is told in the background.
+
+    Example: nbs rollback flights --reason "predictions are all the same since noon"
+    """
+    from nbs_lib.integrations.tracking import send_names
+    from nbs_lib.runner.gate import rollback as take_back
+    from nbs_lib.runner.pipeline import refresh_index
+
+    done = take_back(name, reason)
+    for version in done.damaged:
+        print(
+            f"  note: {version} was passed over: it is not as it was written; see nbs verify {name} {version}"
+        )
+    print(f"{name} {done.version} is the champion again instead of {done.before}")
+    refresh_index()
+    send_names()
+
+# %% ../notebooks/90_cli.ipynb #9a685241
+@app.command()
+def models(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="The study; all of them in a line each unless given"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it for machines")] = False,
+):
+    "Show which versions are champion and challenger, since when, and who moved which name when and why."
+    from nbs_lib.runner.gate import models as models_of
+    from nbs_lib.runner.gate import moves
+    from nbs_lib.runner.versions import read_manifest, version_names
+
+    if name:
+        read_manifest(name)  # a study that there is
+    every = sorted(p.name for p in folder("reports").glob("[!.]*/") if version_names(p.name))
+    found = {study: models_of(study) for study in ([name] if name else every)}
+    if as_json:
+        import json
+
+        whole = {study: {"versions": rows, "moves": moves(study)} for study, rows in found.items()}
+        return print(json.dumps(whole, indent=1, ensure_ascii=False))
+    if not found:
+        print("no study has a version yet: nbs run NAME makes one")
+    for study, rows in found.items():
+        print(study)
+        _say_models(rows if name else [r for i, r in enumerate(rows) if not i or r["aliases"]])
+    for move in moves(name) if name else []:
+        _say_move(move)
+
+
+def _minute(when: str | None) -> str:
+    return (when or "?")[:16].replace("T", " ")
+
+
+def _say_models(rows: list[dict]) -> None:
+    "A line for each version, in columns"
+    table = []
+    for row in rows:
+        names = ", ".join(f"{alias} since {_minute(when)}" for alias, when in row["aliases"].items())
+        head = row["headline"]
+        score = (
+            head and f"{head.get('label')} {fmt_interval(head['value'], head.get('low'), head.get('high'))}"
+        )
+        table.append([row["version"], _minute(row["created"]), row["model"], score or "not judged", names])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        print("  " + "  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip())
+
+
+def _say_move(move: dict) -> None:
+    how = " (rolled back)" if move.get("rollback") else " (by force)" if move["forced"] else ""
+    why = f": {move['reason']}" if move["reason"] else ""
+    print(
+        f"  {_minute(move['when'])}  {move['alias']}: {move['from'] or 'none'} → {move['to']} by {move['by']}{how}{why}"
+    )
+
+# %% ../notebooks/90_cli.ipynb #737fd475
+@app.command()
+def sync(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME]", help="Also everything of this study again, as for a tracker that is new"
+        ),
+    ] = None,
+):
+    """Send what the trackers and the registry have not confirmed.
+
+    Which trackers there are stands in settings.ini ([tracking] trackers). What is told twice is there once.
+
+    Exit codes: 0 nothing is left, 1 something is: what and why is said, 2 a mistake in the options or settings.
+    """
+    from nbs_lib.integrations import tracking
+
+    if name:
+        tracking.keep_all(name)
+    left = tracking.sync()
+    print(f"{plural(left, 'thing')} left" if left else "nothing is left to send")
+    return int(left > 0)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(min=1, max=65535, metavar="N", help="On loopback")] = 5000):
+    "Open MLflow's web page on what was logged to this checkout: runs, figures, registered models."
+    from nbs_lib.integrations.mlflow import serve
+
+    print(f"http://127.0.0.1:{port}, in some seconds; interrupt to end it", flush=True)
+    serve(port)
+
+# %% ../notebooks/90_cli.ipynb #a388dafd
 @app.command()
 def verify(
     name: _Name,

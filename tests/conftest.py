@@ -51,6 +51,7 @@ def wine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = make_project(tmp_path_factory.mktemp("wine") / "project")
     done = nbs(root, "run", "wine", NBS_TRACKING_WANDB="offline")
     assert done.returncode == 0, done.stdout + done.stderr
+    nbs(root, "sync", NBS_TRACKING_WANDB="offline")  # waits for the tracker, so that nothing moves any more
     (root / "output.txt").write_text(done.stdout)
     return root
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,47 @@ def test_force_needs_a_reason_and_leaves_a_trace(root):
     lacking = [c for c, v in checks(root).items() if v == "fail"]
     assert entry["reason"] == "the shop opens tomorrow"
     assert lacking and entry["lacking"] == lacking and entry["forced"]
+
+
+def forced(root: Path, version: str) -> None:
+    "Make a version the champion whatever its checklist says"
+    done = nbs(root, "promote", "wine", version, "--force", "--reason", "a trial of it")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_rollback_goes_back_one_by_one_and_never_to_what_is_damaged(root):
+    def back() -> subprocess.CompletedProcess:
+        return nbs(root, "rollback", "wine", "--reason", "all predictions are equal")
+
+    assert "has no champion" in back().stderr
+    forced(root, "v001")
+    assert "v001 has no champion before it" in back().stderr
+    forced(root, "v002")
+    assert "sentence" in nbs(root, "rollback", "wine", "--reason", "no").stderr
+    done = back()
+    assert done.returncode == 0 and "v001 is the champion again instead of v002" in done.stdout, done.stderr
+    assert json.loads((root / "reports/wine/aliases.json").read_text()) == {"champion": "v001"}
+    last = json.loads((root / "reports/wine/aliases.jsonl").read_text().splitlines()[-1])
+    assert last["rollback"] and last["from"] == "v002" and last["reason"] == "all predictions are equal"
+    assert "v001" in (root / "reports/index.html").read_text().split("champion")[1][:200]
+    again = back()
+    assert again.returncode == 2 and "nothing was changed" in again.stderr, "v002 is not brought back"
+    forced(root, "v002")
+    model = root / "models/wine/v001/model.skops"
+    model.write_bytes(model.read_bytes() + b" ")
+    assert "no champion before it that is still as it was written (v001)" in back().stderr
+    assert json.loads((root / "reports/wine/aliases.json").read_text()) == {"champion": "v002"}
+
+
+def test_models_says_who_is_what_since_when_and_why(root):
+    assert nbs(root, "models", "wines").returncode == 2
+    forced(root, "v001")
+    out = nbs(root, "models", "wine").stdout.splitlines()
+    assert [line.split()[0] for line in out[:3]] == ["wine", "v002", "v001"]
+    assert "champion since 20" in out[2] and "champion since" not in out[1] and "balanced accuracy" in out[1]
+    assert "champion: none → v001 by" in out[3] and out[3].endswith(": a trial of it")
+    found = json.loads(nbs(root, "models", "--json").stdout)["wine"]
+    assert list(found["versions"][1]["aliases"]) == ["champion"] and len(found["moves"]) == 1
 
 
 def test_what_was_tampered_with_gets_no_name(root):

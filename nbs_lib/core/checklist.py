@@ -78,8 +78,8 @@ _ITEMS = {
             "medium",
             "Are parameters, metrics and artifacts of the run tracked?",
             "What was not written down cannot be compared.",
-            "Look at the note of the run: the tracker could not be reached. `[tracking]` in settings.ini names another, or none.",
-            "Passes when the run is written down: in the manifest, and by the tracker that settings.ini names.",
+            "The tracker could not be used, and the evidence says why; `nbs sync` sends what it missed. `[tracking]` in settings.ini names others, or none.",
+            "Passes when the run is written down: in the manifest, and by the trackers that settings.ini names.",
         ),
         (
             "CV",

@@ -6,7 +6,7 @@
 __all__ = ['EXIT_CODES', 'AHEAD', 'Kernel', 'StageFailed', 'explain_failure', 'Run', 'notebook_path', 'limits_of',
            'execute_stage', 'attempt', 'take_or_run', 'record_of', 'needs', 'Kernels', 'run_stages', 'make_plan',
            'why_text', 'unchanged', 'read_code', 'code_findings', 'run_study', 'look', 'secrets_of', 'check',
-           'refresh_index', 'tracking', 'NoTracker']
+           'refresh_index', 'tracking']
 
 # %% ../../notebooks/runner/05_pipeline.ipynb #9ca10bb2
 import contextlib
@@ -790,16 +790,19 @@ def _build(run: Run, kernels: Kernels, changes: list[str]) -> None:
         facts = {**context, "stage": stage, "computed": run.records[stage].get("computed")}
         reports.render_stage(nb, nb.with_suffix(".html"), facts)
 
-    with tracking(study, version) as tracker, ThreadPoolExecutor(1) as beside:
+    with tracking(study, version) as trackers, ThreadPoolExecutor(1) as beside:
         code = beside.submit(read_code, study)
         run_stages(run, kernels, render)
-        manifest = _summarise(run, changes, tracker.answer(), code.result())
+        manifest = _summarise(run, changes, trackers.answer(), code.result())
         shutil.rmtree(run.building / ".config")
+        trackers.keep()
         home = versions.publish(study.name, version, run.building, manifest)
         run.published = manifest
+        trackers.send()
         _write_comparison(run, home)
         refresh_index()
-        tracker.finish(manifest, home)
+        for problem in trackers.finish():
+            run.say(f"  note: {problem}")
     _keep_small(run)
 
 
@@ -930,34 +933,12 @@ def refresh_index() -> Path:  # reports/index.html
 def tracking(
     study: Study,  # the study of the run
     version: str,  # its version
-) -> Iterator[object]:  # a tracker: answer(), finish(manifest, folder)
-    "The tracker that settings.ini names, for the time of a run; a tracker's failure is only a remark"
-    from nbs_lib.core.settings import setting
-    from nbs_lib.core.study import as_config
+) -> Iterator[object]:  # `Trackers`: answer(), keep(), send(), finish()
+    "The trackers that settings.ini names, for the time of a run; a tracker's failure is only a remark"
+    from nbs_lib.integrations.tracking import Trackers
 
-    mode = setting("tracking", "wandb", "offline")
-    if mode == "off":
-        yield NoTracker()
-        return
-    from nbs_lib.integrations.wandb import WandbTracker
-
-    tracker = WandbTracker(mode, study.name, version, as_config(study))
+    trackers = Trackers(study.name, version)
     try:
-        yield tracker
+        yield trackers
     finally:
-        tracker.close()
-
-# %% ../../notebooks/runner/05_pipeline.ipynb #3ecedf33
-class NoTracker:
-    "What stands in for a tracker when tracking is off: the manifest itself"
-
-    def answer(self) -> dict:
-        "The checklist's TRACKED item"
-        return {
-            "passed": True,
-            "evidence": "Parameters, metrics and artifacts stand in manifest.json; no external tracker is used.",
-            "stage": "",
-        }
-
-    def finish(self, manifest: dict, path: Path) -> None:
-        "Nothing is left to do"
+        trackers.close()

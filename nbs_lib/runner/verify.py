@@ -316,6 +316,7 @@ def _execute(into: Path, study: str) -> dict:
         "NBS_ROOT": str(into),
         "PYTHONPATH": str(into),
         "NBS_TRACKING_WANDB": "off",
+        "NBS_TRACKING_TRACKERS": "",
         "NBS_EXECUTION_WARM": "off",
     }
     command = [sys.executable, "-c", "from nbs_lib.entry import main; main()", "run", study, "--quiet"]
