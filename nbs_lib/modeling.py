@@ -54,7 +54,7 @@ from .models.coefficients import Regression, regress
 from .models.decision import Calibration, Rule, apply_rule, choose_calibration, choose_rule
 from .models.ensemble import Blend
 from .models.ranges import apply_ranges, learn_class_sets, learn_number_ranges
-from .models.search import Clock, Search, Searcher, forget, kept_in
+from .models.search import Clock, Search, Searcher, kept_in
 from nbs_lib.models.selection import (
     Choice,
     Contest,

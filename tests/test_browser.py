@@ -141,9 +141,12 @@ def test_jupyterlab_runs_a_stage_and_shows_its_figures(lab, wine):
             page.wait_for_timeout(500)
         assert record.exists(), page.inner_text(".jp-Notebook")[-1500:]
         page.wait_for_selector("figure svg, figure img", timeout=20_000, state="attached")
-        assert "wine · exploration · starts from data/raw/wine.csv" in page.inner_text(".jp-Notebook")
         shown = page.evaluate("""() => [...document.querySelectorAll('.jp-OutputArea figure')]
             .map(f => f.querySelector('svg, img')?.getBoundingClientRect().width || 0)""")
+        # JupyterLab keeps only the cells in sight
+        page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollTo(0, 0)")
+        start = page.get_by_text("wine · exploration · starts from data/raw/wine.csv").first
+        start.wait_for(state="attached", timeout=20_000)
         browser.close()
     assert shown and max(shown) > 200, "no figure is visible"
     ours = json.loads((wine / "data/processed/wine/v001/exploration.json").read_text())

@@ -21,7 +21,7 @@ from nbs_lib.serving.bundle import ABOUT, SEAL, as_answers, open_bundle
 @pytest.fixture(scope="module")
 def bundled(wine: Path) -> Path:
     "The bundle of a version that was run"
-    done = nbs(wine, "bundle", "wine")
+    done = nbs(wine, "bundle", "wine", "v001")
     assert done.returncode == 0, done.stdout + done.stderr
     return wine / "models/wine/bundles/v001"
 

@@ -20,7 +20,7 @@ from nbs_lib.serving.manifests import ENTRY, PORT
 @pytest.fixture(scope="module")
 def deployed(wine: Path) -> Path:
     "The folder that `nbs deploy` writes"
-    done = nbs(wine, "deploy", "wine")
+    done = nbs(wine, "deploy", "wine", "v001")
     assert done.returncode == 0, done.stdout + done.stderr
     return wine / "models" / "wine" / "deploy" / "v001"
 
@@ -36,9 +36,9 @@ def test_the_page_tells_and_the_checklist_knows(wine, deployed):
     assert record["metrics"]["served_as_offline"]["value"] == 1
     assert "to the last bit" in (home / "index.html").read_text(encoding="utf-8")
     assert all((home / t["data"]).is_file() for t in record["tables"])
-    rows = json.loads(nbs(wine, "checklist", "wine", "--json").stdout)["checks"]
+    rows = json.loads(nbs(wine, "checklist", "wine", "v001", "--json").stdout)["checks"]
     assert {r["code"]: r["verdict"] for r in rows}["INPUTS"] == "pass"
-    done = nbs(wine, "verify", "wine")
+    done = nbs(wine, "verify", "wine", "v001")
     assert done.returncode == 0, "what is made of a version later leaves it as it is: " + done.stdout
 
 

@@ -53,7 +53,7 @@ def explore(tmp_path, monkeypatch):
         base = {"question": "What will it be?", "task": task, "data": {"path": "t.parquet"}, "target": target}
         (tmp_path / "configs/t.yaml").write_text(yaml.safe_dump(base | config, allow_unicode=True))
         shown: list[str] = []
-        monkeypatch.setattr("nbs_lib.core.record.display", lambda x: shown.append(str(x)))
+        monkeypatch.setattr("nbs_lib.core.record.display", lambda x, **more: shown.append(str(x)))
         names: dict = {"__name__": "notebook"}
         for cell in CELLS:
             exec(compile('study = "t"' if cell.startswith("study =") else cell, "cell", "exec"), names)

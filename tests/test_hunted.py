@@ -42,7 +42,7 @@ def both(project, monkeypatch):
         frame.to_parquet(project / "t.parquet")
         base = {"question": "What will it be?", "task": task, "data": {"path": "t.parquet"}, "target": target}
         (project / "configs/t.yaml").write_text(yaml.safe_dump(base | config))
-        monkeypatch.setattr("nbs_lib.core.record.display", lambda x: None)
+        monkeypatch.setattr("nbs_lib.core.record.display", lambda x, **more: None)
         for cells in CELLS.values():
             names: dict = {"__name__": "notebook"}
             for cell in cells:

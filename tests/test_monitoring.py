@@ -45,7 +45,7 @@ def webhook(wine: Path):
 
 def monitor(wine: Path, rows: pd.DataFrame, name: str) -> tuple[int, dict, str]:
     rows.to_csv(wine / f"{name}.csv", index=False)
-    done = nbs(wine, "monitor", "wine", "--data", f"{name}.csv")
+    done = nbs(wine, "monitor", "wine", "--version", "v001", "--data", f"{name}.csv")
     assert "Traceback" not in done.stderr, done.stderr
     record = json.loads((wine / "reports/wine/monitoring/v001/monitoring.json").read_text(encoding="utf-8"))
     return done.returncode, record, done.stdout + done.stderr
@@ -74,7 +74,8 @@ def test_rows_as_they_were_are_left_alone_and_a_changed_unit_is_told(wine, rows,
         'nbs_monitor_moved{study="wine",version="v001",view="alcohol"}' in (home / "metrics.prom").read_text()
     )
     verdicts = {
-        r["code"]: r["verdict"] for r in json.loads(nbs(wine, "checklist", "wine", "--json").stdout)["checks"]
+        r["code"]: r["verdict"]
+        for r in json.loads(nbs(wine, "checklist", "wine", "v001", "--json").stdout)["checks"]
     }
     assert verdicts["DRIFT"] == verdicts["ALERTS"] == verdicts["DASHBOARD"] == "pass"
 

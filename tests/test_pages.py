@@ -129,25 +129,25 @@ def test_the_manifest_follows_its_published_schema(wine):
 
     schema = json.loads((wine / "reports" / "manifest.schema.json").read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
-    done = nbs(wine, "show", "wine", "--json")
+    done = nbs(wine, "show", "wine", "v001", "--json")
     manifest = json.loads(done.stdout)
     jsonschema.validate(manifest, schema, jsonschema.Draft202012Validator)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**manifest, "surprise": 1}, schema, jsonschema.Draft202012Validator)
-    text = nbs(wine, "show", "wine", "--weights").stdout
+    text = nbs(wine, "show", "wine", "v001", "--weights").stdout
     assert "04_evaluation.html" in text and "data beside the pages" in text
 
 
 @pytest.mark.browser
 def test_a_version_as_pdf(wine):
-    done = nbs(wine, "report", "wine", "--pdf")
+    done = nbs(wine, "report", "wine", "v001", "--pdf")
     assert done.returncode == 0, done.stderr
     pdf = (wine / done.stdout.strip()).read_bytes()
     assert pdf.startswith(b"%PDF-") and pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") > 10
 
 
 def test_a_version_as_markdown(wine):
-    done = nbs(wine, "report", "wine", "--md")
+    done = nbs(wine, "report", "wine", "v001", "--md")
     assert done.returncode == 0, done.stderr
     file = wine / done.stdout.strip()
     text = file.read_text(encoding="utf-8")

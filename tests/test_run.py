@@ -33,11 +33,13 @@ def test_a_version_holds_what_it_should_and_nothing_else(wine):
     own = {"checklist.html", "model_card.html", "model_card.md"}
     expected = (
         own
-        | {"index.html", "manifest.json", "manifest.sha256"}
+        | {"index.html", "manifest.json", "manifest.sha256", "data"}
         | {f"{s}.{e}" for s in STAGES for e in ("ipynb", "html")}
     )
     assert {p.name for p in folder.iterdir()} == expected
-    assert all(p.stat().st_mode & 0o222 == 0 for p in folder.iterdir()), "versions are read-only"
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    assert all(p.stat().st_mode & 0o222 == 0 for p in files), "versions are read-only"
+    assert {p.relative_to(folder).parts[0] for p in files if p.suffix == ".csv"} == {"data"}
     assert (wine / "reports/index.html").exists()
     assert not list((wine / "reports/wine").glob(".v*"))
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MANY', 'TURNS', 'CLOCKED', 'KINDS', 'KEPT_BACK', 'Trial', 'Search', 'whose_turn', 'ask', 'as_optuna', 'bar', 'Clock',
            'more_rounds', 'full_seconds', 'makespan', 'encoding_seconds', 'final_seconds', 'expected_seconds',
-           'Journal', 'kept_in', 'forget', 'Searcher']
+           'Journal', 'kept_in', 'Searcher']
 
 # %% ../../notebooks/models/04b_search.ipynb #0db92036
 import hashlib
@@ -310,6 +310,27 @@ def expected_seconds(
 _FACTS = ("number", "name", "params", "origin", "state", "value", "seconds", "reason", "caps")
 
 
+_HELD: dict[Path, int] = {}  # folders that this process searches in, and the handle that holds each
+
+
+def _hold(folder: Path) -> bool:
+    "Take a folder for this process alone; False where another has it"
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    if folder in _HELD and folder.is_dir() and os.stat(folder).st_ino == os.fstat(_HELD[folder]).st_ino:
+        return True
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return False
+    _HELD[folder] = handle
+    return True
+
+
 class Journal:
     "Where the trials of a search are kept; without a folder, nowhere"
 
@@ -326,6 +347,9 @@ class Journal:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         folder.mkdir(parents=True, exist_ok=True)
+        if not _hold(folder):  # the same search is under way elsewhere, and keeps its own trials
+            self.folder = None
+            return
         storage = JournalStorage(JournalFileBackend(str(folder / "optuna.log")))
         self.study = optuna.create_study(
             storage=storage, study_name="search", direction="maximize", load_if_exists=True
@@ -365,6 +389,13 @@ class Journal:
         self.study.add_trial(
             create_trial(value=value if done else None, state=state, user_attrs={"nbs": facts})
         )
+
+    def forget(self) -> None:
+        "Remove the trials of a search whose result is stored"
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            if (handle := _HELD.pop(self.folder, None)) is not None:
+                os.close(handle)
 
     def read(
         self,
@@ -420,13 +451,6 @@ def kept_in(
     sums.append(json.dumps(asked, default=str).encode())
     key = hashlib.sha256(b"".join(hashlib.sha256(s).digest() for s in sums)).hexdigest()[:16]
     return project_root() / ".nbs" / "search" / f"{study.name}-{key}"
-
-
-def forget(
-    folder: Path,  # from `kept_in`
-) -> None:
-    "Remove the trials of a search whose result is stored"
-    shutil.rmtree(folder, ignore_errors=True)
 
 # %% ../../notebooks/models/04b_search.ipynb #09891cce
 class Searcher:
