@@ -54,15 +54,14 @@ def life(tmp_path_factory: pytest.TempPathFactory):
         "goal=0.9999",
         "--set",
         "modeling.trials=4",
-        "--set",
-        "modeling.budget=null",
     )
     assert done.returncode == 0, done.stdout + done.stderr
     refused = nbs(root, "promote", "wine")
     assert refused.returncode == 1 and "HOLDOUT" in refused.stdout, "the goal is missed"
-    done = nbs(root, "run", "wine", "--set", "modeling.trials=4", "--set", "modeling.budget=null")
+    done = nbs(root, "run", "wine", "--set", "modeling.trials=4")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert nbs(root, "promote", "wine", "--force", "--reason", "a test").returncode in (0, 2)
+    accepted = nbs(root, "promote", "wine")
+    assert accepted.returncode == 0, accepted.stdout + accepted.stderr
     server = subprocess.Popen(
         [str(BIN / "nbs"), "serve", "wine", "--port", "0"], cwd=root, env=environment(root),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -134,9 +133,7 @@ def test_the_whole_way(life):
     alerts = (root / "reports/wine/monitoring/alerts.jsonl").read_text(encoding="utf-8")
     assert "alcohol" in alerts
 
-    done = nbs(
-        root, "run", "wine", "--set", "modeling.trials=4", "--set", "modeling.budget=null", "--set", "seed=3"
-    )
+    done = nbs(root, "run", "wine", "--set", "modeling.trials=4", "--set", "seed=3")
     assert done.returncode == 0, done.stdout + done.stderr
     compared = nbs(root, "diff", "wine", "v002", "v003")
     assert compared.returncode == 0 and "seed" in compared.stdout

@@ -70,7 +70,8 @@ def run_after(
     building = home.with_name(f".{home.name}")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
-    kernel = None
+    kernel, record = None, home / f"{stage}.json"
+    before = record.read_bytes() if record.is_file() else None
     try:
         was, env = _as_it_was(manifest, building)
         run = Run(
@@ -93,6 +94,10 @@ def run_after(
             made.replace(home / made.name)
         if stage == "monitoring":
             _keep_one(home)
+    except BaseException:  # what was known before is still known
+        if before is not None:
+            write_atomically(record, before)
+        raise
     finally:
         if kernel:
             kernel.stop()
