@@ -53,12 +53,12 @@ def life(tmp_path_factory: pytest.TempPathFactory):
         "--set",
         "goal=0.9999",
         "--set",
-        "modeling.trials=4",
+        "modeling.trials=6",
     )
     assert done.returncode == 0, done.stdout + done.stderr
     refused = nbs(root, "promote", "wine")
     assert refused.returncode == 1 and "HOLDOUT" in refused.stdout, "the goal is missed"
-    done = nbs(root, "run", "wine", "--set", "modeling.trials=4")
+    done = nbs(root, "run", "wine", "--set", "modeling.trials=6")
     assert done.returncode == 0, done.stdout + done.stderr
     accepted = nbs(root, "promote", "wine")
     assert accepted.returncode == 0, accepted.stdout + accepted.stderr
@@ -133,7 +133,7 @@ def test_the_whole_way(life):
     alerts = (root / "reports/wine/monitoring/alerts.jsonl").read_text(encoding="utf-8")
     assert "alcohol" in alerts
 
-    done = nbs(root, "run", "wine", "--set", "modeling.trials=4", "--set", "seed=3")
+    done = nbs(root, "run", "wine", "--set", "modeling.trials=6", "--set", "seed=3")
     assert done.returncode == 0, done.stdout + done.stderr
     compared = nbs(root, "diff", "wine", "v002", "v003")
     assert compared.returncode == 0 and "seed" in compared.stdout
