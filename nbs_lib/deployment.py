@@ -5,7 +5,7 @@ as the report, and all that it takes to run it elsewhere."""
 
 # %% auto #0
 __all__ = ['WHAT', 'ROWS', 'PURPOSE', 'find_bundle', 'files_table', 'asked_table', 'nonsense_table', 'in_a_fresh_process',
-           'some_rows', 'refuses_a_changed_byte', 'memory_for', 'parses']
+           'refuses_a_changed_byte', 'memory_for', 'parses']
 
 # %% ../notebooks/05_deployment.ipynb #4b7031ab
 import json
@@ -25,7 +25,8 @@ from .core.numbers import fmt, plural, value_text
 from .core.record import Stage
 from .core.settings import NbsError, folder, relative
 from .core.show import short
-from .serving.bundle import Bundle, as_answers, open_bundle
+from .models.reliance import spread
+from .serving.bundle import Bundle, as_answers, as_rows, open_bundle
 from .serving.manifests import FILES, Place, label, write_deployment
 from .serving.schema import Refused
 
@@ -193,23 +194,6 @@ def in_a_fresh_process(
 
 # %% ../notebooks/05_deployment.ipynb #11acb347
 ROWS = 2_000  # training rows that are asked about
-
-
-def some_rows(
-    frame: pd.DataFrame,  # settled rows
-    names: list[str],  # columns that a request brings
-    rows: int = ROWS,
-) -> list[dict]:  # as JSON has them
-    "Rows spread over a table, as a request brings them"
-    at = np.unique(np.linspace(0, len(frame) - 1, min(rows, len(frame))).astype(int))
-    part = frame.iloc[at][names]
-    columns = []
-    for name in names:
-        values = part[name]
-        if pd.api.types.is_datetime64_any_dtype(values.dtype):
-            values = values.map(lambda t: t.isoformat(), na_action="ignore")
-        columns.append([None if pd.isna(v) else v for v in values.astype(object).tolist()])
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def refuses_a_changed_byte(

@@ -14,8 +14,8 @@ from conftest import ROOT, nbs
 from served import KINDS, people
 
 from nbs_lib.core.settings import NbsError
-from nbs_lib.serving.build import as_rows, build_bundle
-from nbs_lib.serving.bundle import ABOUT, SEAL, as_answers, open_bundle
+from nbs_lib.serving.build import build_bundle
+from nbs_lib.serving.bundle import ABOUT, SEAL, as_answers, as_rows, open_bundle
 
 
 @pytest.fixture(scope="module")

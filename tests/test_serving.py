@@ -25,8 +25,7 @@ for package in ("orjson", "uvicorn"):
     pytest.importorskip(package, reason="the server's packages are not installed; make test installs them")
 
 from nbs_lib.core.settings import NbsError
-from nbs_lib.serving.build import as_rows
-from nbs_lib.serving.bundle import as_answers, open_bundle
+from nbs_lib.serving.bundle import as_answers, as_rows, open_bundle
 from nbs_lib.serving.log import read_served, record_outcomes
 from nbs_lib.serving.server import read_limits
 
