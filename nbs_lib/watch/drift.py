@@ -221,6 +221,7 @@ class Drift:
     rows: int  # later ones
     units: int  # blocks of later rows; rows where they are independent
     unit: str  # what a block is: "day", "hour", the group's name, or "row"
+    fewest: float = 0.0  # the smallest p that so few blocks can give
 
 
 VIEW_FACTS = ["view", "column", "output", "verdict", "moved", "low", "high", "p", "p_adjusted", "p_ks", "p_chi2", "p_missing",
@@ -296,7 +297,8 @@ def drift(
     units = seen.rows if seen.blocks is None else int(seen.blocks.max(initial=-1)) + 1
     unit = "row" if seen.blocks is None else profile.group or {"D": "day", "h": "hour"}[profile.unit]
     table = _judge(pd.DataFrame(found), least, fewest, units, unit)
-    result = Drift(table, {}, {v.name: seen.counts(v) for _, v in views}, seen.rows, units, unit)
+    counts = {v.name: seen.counts(v) for _, v in views}
+    result = Drift(table, {}, counts, seen.rows, units, unit, fewest)
     if together and seen.rows and profile.sample is not None:
         result.together = classifier_test(profile, seen, seed)
     return result
@@ -304,15 +306,16 @@ def drift(
 # %% ../../notebooks/watch/02_drift.ipynb #0c55922c
 def put_together(
     inputs: Drift,  # of the columns
-    outputs: Drift,  # of the answers, compared with another reference; both of independent rows
+    outputs: Drift,  # of the answers, compared with a reference of their own
     least: float = LEAST,  # the smallest share of moved rows that matters
 ) -> Drift:
     "Two comparisons as one, corrected for all of their views"
     both = pd.concat([inputs.table, outputs.table], ignore_index=True)
-    table = _judge(both.drop(columns=["p_adjusted", "verdict", "why"]), least, 0.0, inputs.units, inputs.unit)
-    return Drift(
-        table, inputs.together, inputs.counts | outputs.counts, inputs.rows, inputs.units, inputs.unit
+    fewest, counts = max(inputs.fewest, outputs.fewest), outputs.counts | inputs.counts
+    table = _judge(
+        both.drop(columns=["p_adjusted", "verdict", "why"]), least, fewest, inputs.units, inputs.unit
     )
+    return Drift(table, inputs.together, counts, inputs.rows, inputs.units, inputs.unit, fewest)
 
 # %% ../../notebooks/watch/02_drift.ipynb #b4edb356
 def _judge(table: pd.DataFrame, least: float, fewest: float, units: int, unit: str) -> pd.DataFrame:
