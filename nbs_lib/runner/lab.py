@@ -16,7 +16,7 @@ from urllib.parse import quote
 import nbs_assets
 from ..core.files import write_atomically
 from ..core.numbers import fmt, fmt_interval
-from ..core.settings import STAGES, folder, project_root
+from ..core.settings import AFTER, STAGES, folder, project_root
 from ..core.study import study_names
 from .export import exports_of
 from .pipeline import notebook_path
@@ -37,7 +37,7 @@ def _text(
 def _stage_lines() -> list[str]:
     "The stages in the order of the story"
     lines = []
-    for stage in STAGES:
+    for stage in (*STAGES, *AFTER):
         path = notebook_path(stage)
         place = quote(os.path.relpath(path, folder("reports")))
         lines.append(f"1. [{stage.capitalize()}]({place})  \n   {_text(exports_of(path).summary, 300)}")
