@@ -116,7 +116,7 @@ def _words(bundle: Path, place: Place) -> dict:
 
 # %% ../../notebooks/serving/05_manifests.ipynb #1218085e
 def _code(to: Path) -> None:
-    "The code that serves: the library, without what only notebooks need"
+    "The code that serves: the library, without what Python and Jupyter make of it"
     kept = shutil.ignore_patterns("__pycache__", "*.pyc", "kernels", "_modidx.py")
     for package in ("nbs_lib", "nbs_assets"):
         shutil.copytree(package_home() / package, to / package, ignore=kept)
