@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from truths import at_least, at_most
 
 from nbs_lib.tasks.metrics import get_metric
-from nbs_lib.watch.alerts import rules_of, step, to_file, watch
+from nbs_lib.watch.alerts import measures_of, rules_of, step, to_file, watch
 from nbs_lib.watch.drift import drift, drift_sentence
 from nbs_lib.watch.performance import estimated, learn_classes, learn_numbers, measured
 from nbs_lib.watch.profile import build_profile, profile_json, read_profile, see
@@ -274,3 +274,9 @@ def test_a_killed_monitor_sends_what_it_could_not(tmp_path):
     for chunk in ("1", "2"):
         watch(tmp_path / "state.json", rules, {"x": 1}, chunk, {"file": to_file(log)})
     assert [json.loads(line)["chunk"] for line in log.read_text().splitlines()] == ["1"]
+
+
+def test_rules_take_a_month_without_any_breach():
+    frame = pd.DataFrame({"age": np.arange(100.0), "job": ["cook", "pilot"] * 50})
+    table = breaches(build_profile(frame), frame)
+    assert not len(table) and measures_of(breaches=table) == {"breaches": 0.0}

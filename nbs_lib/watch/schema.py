@@ -109,8 +109,8 @@ def breaches(
         problems = list(_problems(profile, seen, column, frame[column])) if column in inputs else []
         problems += _contract_problems(frame[column], inputs.get(column), (contract or {}).get(column, {}))
         found += [_breach(column, b, bad, frame[column], before, profile.rows, expected, seen.blocks) for b, bad, before, expected in problems if bad.any()]  # fmt: skip
-    table = pd.DataFrame(found, columns=BREACH_FACTS)
-    order = np.lexsort([-table["share"].astype(float), table["severity"], ~table["relevant"].astype(bool)])
+    table = pd.DataFrame(found, columns=BREACH_FACTS).astype({"sure": bool, "relevant": bool})
+    order = np.lexsort([-table["share"].astype(float), table["severity"], ~table["relevant"]])
     return table.iloc[order].reset_index(drop=True)
 
 
