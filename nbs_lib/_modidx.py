@@ -4221,6 +4221,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'nbs_lib.watch.drift._measure': ('watch/drift.html#_measure', 'nbs_lib/watch/drift.py'),
                                      'nbs_lib.watch.drift._paired_sample': ('watch/drift.html#_paired_sample', 'nbs_lib/watch/drift.py'),
                                      'nbs_lib.watch.drift._sides': ('watch/drift.html#_sides', 'nbs_lib/watch/drift.py'),
+                                     'nbs_lib.watch.drift._thinned': ('watch/drift.html#_thinned', 'nbs_lib/watch/drift.py'),
                                      'nbs_lib.watch.drift._told_apart': ('watch/drift.html#_told_apart', 'nbs_lib/watch/drift.py'),
                                      'nbs_lib.watch.drift._typical': ('watch/drift.html#_typical', 'nbs_lib/watch/drift.py'),
                                      'nbs_lib.watch.drift._why': ('watch/drift.html#_why', 'nbs_lib/watch/drift.py'),

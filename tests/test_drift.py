@@ -280,3 +280,25 @@ def test_rules_take_a_month_without_any_breach():
     frame = pd.DataFrame({"age": np.arange(100.0), "job": ["cook", "pilot"] * 50})
     table = breaches(build_profile(frame), frame)
     assert not len(table) and measures_of(breaches=table) == {"breaches": 0.0}
+
+
+@pytest.mark.parametrize("sizes", [[1] * 60, [120, 60, *[3] * 10]], ids=["a row a day", "two days in front"])
+def test_few_rows_of_large_days_raise_no_alarm(sizes):
+    rng = np.random.default_rng(4)
+    days = np.repeat(np.arange(150), 300)
+    shift = rng.normal(0, 0.3, 150)  # rows of a day are alike
+    x = rng.normal(size=len(days)) + shift[days]
+    when = pd.Timestamp("2025-01-01") + pd.to_timedelta(days, unit="D")
+    job = np.where(rng.random(len(days)) < 0.3 + 0.1 * np.tanh(shift[days]), "cook", "pilot")
+    frame = pd.DataFrame({"when": when, "x": x, "job": job, "y": rng.normal(size=len(days))})
+    profile, alarms = build_profile(frame, time="when"), 0
+    for _ in range(12):
+        some = rng.choice(150, len(sizes), replace=False)
+        at = np.concatenate(
+            [d * 300 + rng.choice(300, n, replace=False) for d, n in zip(some, sizes, strict=True)]
+        )
+        found = drift(profile, frame.iloc[np.sort(at)])
+        alarms += (found.table["verdict"] == "drifted").any() or found.together["verdict"] == "drifted"
+    assert alarms <= at_most(0.05, 12)
+    moved = frame.iloc[np.sort(at)].assign(x=lambda f: f["x"] + 3)
+    assert "x" in set(drift(profile, moved).table.query("verdict == 'drifted'")["view"]) or len(sizes) < 20

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..core.numbers import fmt, percent, plural
 from ..core.show import PALETTE, WIDTH, dots_with_intervals, short, use_style
-from ..tasks.intervals import group_codes, holm, t_quantile
+from ..tasks.intervals import effective_units, group_codes, holm, t_quantile
 from .profile import GRID, LOOKED_AT, Profile, Seen, View, by_block, kept_blocks, see
 
 # %% ../../notebooks/watch/02_drift.ipynb #bd53f525
@@ -61,12 +61,12 @@ def draw_counts(
     reference: np.ndarray,  # blocks × bins; or bins, where rows are independent
     current: np.ndarray,  # the same of later rows
     n: int,  # draws
-    chosen: np.ndarray | None,  # n × blocks: which ones a draw calls later; with blocks
+    taken: np.ndarray | None,  # n × blocks: how many rows of each a draw calls later; with blocks
     rng: np.random.Generator,
 ) -> np.ndarray:  # n × bins: rows that a draw calls later
     "What chance makes of the later rows"
-    if chosen is not None:
-        return chosen @ np.vstack([reference, current]).astype(np.float32)
+    if taken is not None:
+        return _thinned(np.vstack([reference, current]), taken, rng)
     pooled = reference + current
     shrink = max(1.0, pooled.sum() / 5e8)  # numpy's limit
     pooled = (pooled / shrink).astype(np.int64)
@@ -74,15 +74,29 @@ def draw_counts(
     return shrink * rng.multivariate_hypergeometric(pooled, size, size=n, method="marginals").astype(float)
 
 
+def _thinned(blocks: np.ndarray, taken: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    "So many rows of the blocks that a draw has chosen, by bin"
+    sizes = blocks.sum(1)
+    shares = (blocks / np.maximum(sizes, 1)[:, None]).astype(np.float32)
+    expected = (taken @ shares).astype(float)
+    rows = taken.sum(1, dtype=float)
+    part = np.clip(rows / np.maximum((taken > 0) @ sizes.astype(float), 1), 0, 1)  # of the blocks' rows
+    if (part > 0.999).all():
+        return expected
+    p = expected / np.maximum(expected.sum(1, keepdims=True), 1e-12)
+    noise = rng.multinomial(np.round(rows).astype(np.int64), p) - expected
+    return np.maximum(expected + np.sqrt(1 - part)[:, None] * noise, 0)
+
+
 def draw_blocks(
-    reference: int,  # blocks
-    current: int,  # blocks
+    reference: int,  # blocks of training
+    sizes: np.ndarray,  # rows of each later block
     n: int,  # draws
     rng: np.random.Generator,
-) -> np.ndarray:  # n × all blocks: 1 where a draw calls the block later
-    "Whole blocks by chance"
-    ranks = rng.random((n, reference + current), dtype=np.float32).argsort(axis=1)
-    return (ranks < current).astype(np.float32)
+) -> np.ndarray:  # n × all blocks: rows that a draw takes of each
+    "Whole blocks by chance, as many as later ones and as large"
+    ranks = rng.random((n, reference + len(sizes)), dtype=np.float32).argsort(axis=1)
+    return np.r_[sizes, np.zeros(reference)].astype(np.float32)[ranks]
 
 # %% ../../notebooks/watch/02_drift.ipynb #0f8b1c68
 def statistics(
@@ -91,7 +105,7 @@ def statistics(
     ordered: bool,  # the bins have an order; the last are missing values
 ) -> dict[str, np.ndarray]:  # by test, one for each draw: the larger, the less alike
     "How unlike later rows and the others are"
-    first = total - later
+    first = np.maximum(total - later, 0)
     n, m = first.sum(1, keepdims=True), later.sum(1, keepdims=True)
     p, q = first / np.maximum(n, 1), later / np.maximum(m, 1)
     share = np.maximum(total / max(total.sum(), 1), 1e-12)
@@ -123,8 +137,11 @@ def _error(counts: np.ndarray, sign: np.ndarray) -> tuple[float, int]:
         # a bin that has no row in a small sample may have some in truth
         return float(np.sqrt(max(counts @ sign**2 / n - mean**2, 1 / n) / n) / 2), int(n - 1)
     sizes, sums = counts.sum(1), counts @ sign
-    total, k = sizes.sum(), len(sizes)
-    if k < 2 or not total:
+    total, k = (
+        sizes.sum(),
+        sizes.sum() ** 2 / max((sizes**2.0).sum(), 1e-9),
+    )  # as many of equal size (Kish 1965)
+    if k < 1.01:
         return np.inf, 0
     residual = sums - sums.sum() / total * sizes
     return float(np.sqrt((residual**2).sum() * k / (k - 1)) / total / 2), k - 1
@@ -205,8 +222,8 @@ def _auc_between(said: np.ndarray, y: np.ndarray, blocks: np.ndarray) -> tuple[f
     auc = float(own[y == 1].mean())
     for side in (0, 1):
         values, codes = own[y == side], group_codes(blocks[y == side], sizes[side])
-        sums, k = np.bincount(codes, values - values.mean()), codes.max() + 1
-        errors.append((np.sqrt((sums**2).sum() * k / (k - 1)) / sizes[side], k - 1))
+        sums, k = np.bincount(codes, values - values.mean()), effective_units(codes, sizes[side])
+        errors.append((np.sqrt((sums**2).sum() * k / max(k - 1, 1e-9)) / sizes[side], k - 1))
     half = t_quantile(1 - 2 * LEVELS["together"], min(k for _, k in errors)) * np.hypot(errors[0][0], errors[1][0])  # fmt: skip
     return auc, float(max(auc - half, 0.0)), float(min(auc + half, 1.0))
 
@@ -250,7 +267,7 @@ def _measure(view: View, x: np.ndarray | None, sides: list, drawn: np.ndarray) -
     full, total = [np.array(view.counts), current], reference + current
     observed = {t: float(v[0]) for t, v in statistics(total, current[None].astype(float), view.ordered).items()}  # fmt: skip
     p = p_values(observed, statistics(total, drawn, view.ordered))
-    rest = total - drawn
+    rest = np.maximum(total - drawn, 0)
     noise = moved(rest / np.maximum(rest.sum(1, keepdims=True), 1), drawn / np.maximum(drawn.sum(1, keepdims=True), 1))  # fmt: skip
     shares = [c / max(c.sum(), 1) for c in full]
     value, low, high = moved_interval(float(moved(*shares)), float((noise**2).mean()), sides)
@@ -286,14 +303,15 @@ def drift(
     rng = np.random.default_rng([seed, 9])
     kept = None if seen.blocks is None or profile.blocks is None else kept_blocks(seen.blocks, seed)
     views = [(i, v) for i, v in enumerate(profile.views) if v.name in seen.codes and seen.rows]
-    n, chosen, fewest = _how_many(len(views)), None, 0.0
+    n, taken, fewest = _how_many(len(views)), None, 0.0
     if kept is not None:
         a, b = len(profile.blocks), int(kept.max(initial=-1)) + 1
-        chosen, fewest = draw_blocks(a, b, n, rng), 1 / comb(a + b, b)
+        sizes = np.bincount(kept[kept >= 0], minlength=b)
+        taken, fewest = draw_blocks(a, sizes, n, rng), 1 / comb(a + b, b)
     found = []
     for i, view in views:
         sides = _sides(profile, seen, view, i, kept)
-        found.append(_measure(view, seen.numbers.get(view.name), sides, draw_counts(*sides, n, chosen, rng)))
+        found.append(_measure(view, seen.numbers.get(view.name), sides, draw_counts(*sides, n, taken, rng)))
     units = seen.rows if seen.blocks is None else int(seen.blocks.max(initial=-1)) + 1
     unit = "row" if seen.blocks is None else profile.group or {"D": "day", "h": "hour"}[profile.unit]
     table = _judge(pd.DataFrame(found), least, fewest, units, unit)
