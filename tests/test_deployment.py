@@ -130,7 +130,9 @@ def test_the_entry_point_answers_as_the_report_does(deployed, served):
     told = [{k: v for k, v in one.items() if k != "id"} for one in found["predictions"]]
     assert told == sample["predictions"], "to the last bit"
     assert "nbs_predictions_total" in ask(address, "/metrics")[1]
-    assert list(root.rglob("predictions-*")), "predictions are kept where the volume is"
+    while not list(root.rglob("predictions-*")):
+        assert time.monotonic() < until, "predictions are kept where the volume is"
+        time.sleep(0.2)
 
 
 def test_a_secret_stays_out_of_the_folder(deployed):
