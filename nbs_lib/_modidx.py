@@ -35,6 +35,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'nbs_lib.cli._say_replay': ('cli.html#_say_replay', 'nbs_lib/cli.py'),
                              'nbs_lib.cli._seconds': ('cli.html#_seconds', 'nbs_lib/cli.py'),
                              'nbs_lib.cli._stop_asked': ('cli.html#_stop_asked', 'nbs_lib/cli.py'),
+                             'nbs_lib.cli._take_back': ('cli.html#_take_back', 'nbs_lib/cli.py'),
                              'nbs_lib.cli._tell_why': ('cli.html#_tell_why', 'nbs_lib/cli.py'),
                              'nbs_lib.cli._warn_behind': ('cli.html#_warn_behind', 'nbs_lib/cli.py'),
                              'nbs_lib.cli._watch': ('cli.html#_watch', 'nbs_lib/cli.py'),

@@ -37,7 +37,10 @@ def _text(
 def _stage_lines() -> list[str]:
     "The stages in the order of the story"
     lines = []
-    for stage in (*STAGES, *AFTER):
+    there = [
+        s for s in AFTER if any(folder("notebooks").glob(f"0[0-9]_{s}.ipynb"))
+    ]  # a project may do without
+    for stage in (*STAGES, *there):
         path = notebook_path(stage)
         place = quote(os.path.relpath(path, folder("reports")))
         lines.append(f"1. [{stage.capitalize()}]({place})  \n   {_text(exports_of(path).summary, 300)}")
