@@ -1103,28 +1103,32 @@ def monitor(
     Executes notebooks/06_monitoring.ipynb: breaches of the input schema, drift by column and together, the metric measured
     where outcomes came back (nbs outcomes) and estimated where they have not, and the study's alert rules (monitoring: in
     its config). The page goes to reports/NAME/monitoring/VERSION, each one is kept; metrics.prom beside it is for
-    Prometheus, alerts.jsonl for whoever reads it. It answers the checks DRIFT, ALERTS and DASHBOARD.
+    Prometheus, alerts.jsonl for whoever reads it. It answers the checks DRIFT, ALERTS and DASHBOARD. A rule with
+    rollback: true takes the champion back when it begins to fire (nbs rollback), if the champion is what is watched.
 
     Examples: nbs monitor flights, nbs monitor flights --data data/raw/new.parquet, nbs monitor flights --every 1h
 
     Exit codes: 0 no rule fires, 1 a rule of severity critical fires, 2 a mistake, 3 a rule of lower severity fires.
     """
     from nbs_lib.runner.gate import aliases
-    from nbs_lib.serving.build import build_bundle, version_of
+    from nbs_lib.serving.build import version_of
 
     if by not in (None, "day", "week", "month"):
         raise NbsError(f"--by {by}: there is no such unit{did_you_mean(by, ['day', 'week', 'month'])}")
     seconds = _seconds(every) if every else None
-    chosen = version_of(name, version or ("champion" if "champion" in aliases(name) else None))
+    chosen = lambda: version_of(name, version or ("champion" if "champion" in aliases(name) else None))
     asked = {"data": data and _from_root(data), "since": since, "until": until, "by": by}
     progress = Progress()
-    build_bundle(name, chosen, keep=True)
-    while True:
-        code = _monitor_once(name, chosen, {k: v for k, v in asked.items() if v}, progress, seconds)
-        if seconds is None:
-            return code
+    asked = {k: v for k, v in asked.items() if v}
+    code = _monitor_once(name, chosen(), asked, progress, seconds)
+    while seconds is not None:
         progress.say(f"  the next one in {every}; Ctrl-C ends it")
         time.sleep(seconds)
+        try:
+            code = _monitor_once(name, chosen(), asked, progress, seconds)
+        except NbsError as e:  # one that fails does not end the watch
+            progress.say(f"  error: {e}")
+    return code
 
 
 def _seconds(text: str) -> int:
@@ -1142,7 +1146,9 @@ def _monitor_once(name: str, version: str, asked: dict, progress: Progress, refr
     import json
 
     from nbs_lib.runner.after import run_after
+    from nbs_lib.serving.build import build_bundle
 
+    build_bundle(name, version, keep=True)
     more = {"NBS_MONITOR": json.dumps(asked)}
     page = run_after("monitoring", name, version, progress.say, progress.tick, more, refresh)
     record = json.loads((page.parent / "monitoring.json").read_text(encoding="utf-8"))
@@ -1150,7 +1156,24 @@ def _monitor_once(name: str, version: str, asked: dict, progress: Progress, refr
     for finding in record["findings"]:
         progress.say(f"  {finding}")
     progress.say(f"  {relative(page)}")
+    if asking := record["metrics"]["alerts"]["rollback"]:
+        _take_back(
+            name, version, f"{plural(len(asking), 'alert')} of monitoring: {', '.join(asking)}", progress
+        )
     return {"none": 0, "critical": 1}.get(record["metrics"]["alerts"]["severity"], 3)
+
+
+def _take_back(name: str, version: str, reason: str, progress: Progress) -> None:
+    "The champion before a version that rules want back"
+    from nbs_lib.runner.gate import aliases
+
+    if aliases(name).get("champion") != version:
+        progress.say(f"  nothing was rolled back: {version} is not the champion")
+        return
+    try:
+        rollback(name, reason)
+    except NbsError as e:
+        progress.say(f"  could not be rolled back: {e}")
 
 # %% ../notebooks/90_cli.ipynb #da3fb5af
 @app.command()

@@ -396,6 +396,7 @@ class MonitoringSpec(_Part):
         dict[str, Any]
     ] = []  # rules: name, measure, above or below, for, severity …; the usual four unless given
     webhook: str = ""  # where alerts are sent as JSON; may be ${env:NAME}
+    keep: Annotated[int, Field(ge=1, strict=True)] = 500  # newest reports that are kept
 
 # %% ../../notebooks/core/01_study.ipynb #43a3c2e7
 class CardSpec(_Part):

@@ -7,6 +7,7 @@ the others, executed in the same way; what they say lies beside the versions, wh
 __all__ = ['run_after']
 
 # %% ../../notebooks/runner/10_after.ipynb #c216df27
+import re
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -44,8 +45,8 @@ def _render(stage: str, manifest: dict, notebook: Path, refresh: int | None) -> 
     reports.render_stage(notebook, notebook.with_name("index.html"), context)
 
 # %% ../../notebooks/runner/10_after.ipynb #28c06002
-def _keep_one(home: Path) -> None:
-    "A copy of the newest report under its moment"
+def _keep_one(home: Path, keep: int) -> None:
+    "A copy of the newest report under its moment; the oldest go when there are more than so many"
     kept = home / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     kept.mkdir(exist_ok=True)
     for made in home.iterdir():
@@ -53,6 +54,8 @@ def _keep_one(home: Path) -> None:
             shutil.copyfile(made, kept / made.name)
     if (home / "data").is_dir():
         shutil.copytree(home / "data", kept / "data", dirs_exist_ok=True)
+    for old in sorted(p for p in home.iterdir() if re.fullmatch(r"\d{8}-\d{6}", p.name))[:-keep]:
+        shutil.rmtree(old)
 
 # %% ../../notebooks/runner/10_after.ipynb #afc17ee8
 def run_after(
@@ -93,7 +96,7 @@ def run_after(
         for made in sorted(building.iterdir()):
             made.replace(home / made.name)
         if stage == "monitoring":
-            _keep_one(home)
+            _keep_one(home, was.monitoring.keep)
     except BaseException:  # what was known before is still known
         if before is not None:
             write_atomically(record, before)

@@ -42,6 +42,9 @@ class Rule(BaseModel):
     cooldown: Annotated[int, Field(ge=0, le=1000, strict=True)] = 0  # chunks of silence after a message
     repeat: Annotated[int, Field(ge=0, le=1000, strict=True)] = 0  # remind after so many chunks; never unless given  # fmt: skip
     severity: Literal["info", "warning", "critical"] = "warning"
+    rollback: bool = Field(
+        False, strict=True
+    )  # whether the champion gives way to the one before, when this begins to fire
 
     @model_validator(mode="after")
     def _one_level(self) -> "Rule":
@@ -155,7 +158,8 @@ def _message(rule: Rule, kind: str, state: dict, over: dict[str, float], chunk: 
     text = {"fires": f"{rule.name}: {what}{value}, {side} since {state['since']}.",
             "reminds": f"{rule.name}: {what}{value}, still {side}, since {state['since']}.",
             "recovers": f"{rule.name}: {rule.measure} is back, no longer {side}."}[kind]  # fmt: skip
-    return {"id": f"{rule.name}@{chunk}", "rule": rule.name, "kind": kind, "severity": rule.severity, "text": text, "names": list(over)}  # fmt: skip
+    return {"id": f"{rule.name}@{chunk}", "rule": rule.name, "kind": kind, "severity": rule.severity, "text": text, "names": list(over),
+            "rollback": rule.rollback and kind == "fires"}  # fmt: skip
 
 # %% ../../notebooks/watch/04_alerts.ipynb #d392a807
 def step(
@@ -163,10 +167,10 @@ def step(
     state: dict,  # of the step before; {} at first
     measures: Measures,  # of this chunk
     chunk: str,  # its name, such as 2024-05-31; names have to rise
-) -> dict:  # last, rules, outbox
+) -> dict:  # last, rules, outbox, rollback: the names of rules that ask for one, just now
     "The state after one more chunk of time"
     if state.get("last") is not None and chunk <= state["last"]:
-        return state
+        return {**state, "rollback": []}
     after, said = {}, []
     for rule in rules:
         standing, over = _standing(rule, measures.get(rule.measure))
@@ -181,7 +185,8 @@ def step(
             new |= {"told": new["firing"], "quiet": rule.cooldown + 1 if rule.cooldown else 0, "age": 0}
         after[rule.name] = new
     notice = {"chunk": chunk, "severity": max((m["severity"] for m in said), key=_ORDER.index), "messages": said} if said else None  # fmt: skip
-    return {"last": chunk, "rules": after, "outbox": [*state.get("outbox", []), *([notice] if notice else [])]}  # fmt: skip
+    asked = [m["rule"] for m in said if m["rollback"]]
+    return {"last": chunk, "rules": after, "outbox": [*state.get("outbox", []), *([notice] if notice else [])], "rollback": asked}  # fmt: skip
 
 
 def firing(
