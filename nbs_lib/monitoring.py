@@ -263,14 +263,12 @@ def alert(
     stage: Stage,
     rules: list[Rule],
     measures: dict,
-) -> tuple[
-    list[Rule], list[str], list[str]
-]:  # rules that fire, names of those that ask for a rollback now, what could not be sent
+) -> tuple[list[Rule], dict, list[str]]:  # rules that fire, their state, what could not be sent
     "One step of the rules, told to whom it concerns"
     home = folder("reports") / stage.study.name / "monitoring"
     chunk = datetime.now(UTC).isoformat(timespec="seconds")
     state, failed = watch(home / "alerts.json", rules, measures, chunk, sinks_of(stage))
-    return firing(rules, state), state["rollback"], failed
+    return firing(rules, state), state, failed
 
 # %% ../notebooks/06_monitoring.ipynb #41697bd1
 def prometheus_text(

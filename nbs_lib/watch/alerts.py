@@ -104,7 +104,7 @@ def measures_of(
 ) -> Measures:
     "What was found, as rules take it: nought where all is well"
     found: Measures = dict(metrics or {})
-    known = {"not drifted": 0.0, "as before": 0.0}
+    known = {"not drifted": 0.0}
     if breaches is not None:
         found["breaches"] = breaches[breaches["relevant"]].groupby("column")["share"].max().to_dict() or 0.0
     if drift is not None:
@@ -113,7 +113,9 @@ def measures_of(
         if t := drift.together:
             found["together"] = t["auc"] - 0.5 if t["verdict"] == "drifted" else known.get(t["verdict"], math.nan)  # fmt: skip
     if compared is not None:
-        found["worse"] = {n: -c["change"] if c["verdict"] == "worse" else known.get(c["verdict"], math.nan) for n, c in compared.items()}  # fmt: skip
+        # what looks no worse is none, even where chance could hide something: or else an alarm would never end
+        calm = lambda c: c["verdict"] == "as before" or c["change"] >= 0
+        found["worse"] = {n: -c["change"] if c["verdict"] == "worse" else 0.0 if calm(c) else math.nan for n, c in compared.items()}  # fmt: skip
     return found
 
 
