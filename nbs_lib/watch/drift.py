@@ -369,11 +369,17 @@ def drift_sentence(
     names = [short(v, 40) for v in inputs.loc[inputs["verdict"] == "drifted", "view"]]
     if not len(inputs):
         return "There was nothing to compare."
-    open_ = int((inputs["verdict"] == "cannot be told").sum())
+    every, open_ = len(inputs), int((inputs["verdict"] == "cannot be told").sum())
+    units = plural(found.units, found.unit)
+    if open_ == every:
+        return f"Whether {f'any of {fmt(every)} views' if every > 1 else 'the one view'} drifted, {units} cannot tell."
     first = ", ".join(names[:5]) + (f" and {plural(len(names) - 5, 'other')}" if len(names) > 5 else "")
-    said = f"{plural(len(names), 'view')} of {fmt(len(inputs))} drifted: {first}" if names else "No drift was found in " + (f"any of {fmt(len(inputs))} views" if len(inputs) > 1 else "the one view")  # fmt: skip
-    rest = f"; of {fmt(open_)}, {plural(found.units, found.unit)} cannot tell it" if open_ else ""
-    return f"{said}{rest}."
+    if names:
+        rest = f"; of {fmt(open_)}, {units} cannot tell it" if open_ else ""
+        return f"{plural(len(names), 'view')} of {fmt(every)} drifted: {first}{rest}."
+    if open_:
+        return f"No drift was found in {fmt(every - open_)} of {fmt(every)} views; of the other {fmt(open_)}, {units} cannot tell it."  # fmt: skip
+    return f"No drift was found in {f'any of {fmt(every)} views' if every > 1 else 'the one view'}."
 
 # %% ../../notebooks/watch/02_drift.ipynb #a19d937b
 def drift_figure(

@@ -314,7 +314,9 @@ def performance_sentence(
     "How good the model still is, and how that is known"
     was, said = f"{fmt_interval(*before[:3], metric.unit)} in training", []
     label = metric.label[:1].upper() + metric.label[1:]
-    if real is not None and real[3]:
+    if real is not None and real[3] and not np.isfinite(real[0]):
+        said.append(f"{label} cannot be measured on {plural(real[3], 'row')} with an outcome; it was {was}.")
+    elif real is not None and real[3]:
         answer = compare(metric, real, before, least, tests)["verdict"]
         close = {"worse": "it is worse", "as before": "it is not worse by enough to matter", "cannot be told": "whether it is worse cannot be told"}[answer]  # fmt: skip
         said.append(f"{label} is {fmt_interval(*real[:3], metric.unit)} on {plural(real[3], 'row')} with an outcome, {was}: {close}.")  # fmt: skip
