@@ -860,9 +860,10 @@ def verify(
 ):
     """Prove that a version is what it was when it was written, and that its numbers come out again.
 
-    All files of the version, its artifacts and its model are held against the hashes in the manifest. With --replay the
-    recorded config is executed once more in a folder of its own, with the code of the recorded commit and the recorded
-    seed; a search against the clock is repeated from its record. Numbers measured with a watch are not compared.
+    All files of the version, its artifacts and its model are held against the hashes in the manifest; what deployment and
+    monitoring wrote about it later, against a seal of its own. With --replay the recorded config is executed once more in
+    a folder of its own, with the code of the recorded commit and the recorded seed; a search against the clock is repeated
+    from its record. Numbers measured with a watch are not compared.
 
     Exit codes: 0 as it was, 1 something is not, 2 a mistake in the options.
     """
@@ -870,7 +871,7 @@ def verify(
 
     from nbs_lib.runner import verify as proof
 
-    found = proof.inspect(name, version)
+    found = proof.inspect(name, version, later=True)
     progress = Progress()
     again_ = (
         proof.replay(name, found.version, seeds, progress.say if not as_json else lambda line: None)

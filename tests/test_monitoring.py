@@ -69,7 +69,9 @@ def test_rows_as_they_were_are_left_alone_and_a_changed_unit_is_told(wine, rows,
     assert len(webhook) == 1, "what goes on is told once"
 
     home = wine / "reports/wine/monitoring/v001"
-    assert len([p for p in home.iterdir() if p.is_dir() and p.name[:2] == "20"]) == 2, "the newest reports are kept"
+    assert len([p for p in home.iterdir() if p.is_dir() and p.name[:2] == "20"]) == 2, (
+        "the newest reports are kept"
+    )
     assert (
         'nbs_monitor_moved{study="wine",version="v001",view="alcohol"}' in (home / "metrics.prom").read_text()
     )
@@ -78,6 +80,17 @@ def test_rows_as_they_were_are_left_alone_and_a_changed_unit_is_told(wine, rows,
         for r in json.loads(nbs(wine, "checklist", "wine", "v001", "--json").stdout)["checks"]
     }
     assert verdicts["DRIFT"] == verdicts["ALERTS"] == verdicts["DASHBOARD"] == "pass"
+
+    assert nbs(wine, "verify", "wine", "v001").returncode == 0
+    file = home / "monitoring.json"
+    told = file.read_bytes()
+    file.write_bytes(told.replace(b'"passed": true', b'"passed": null', 1))
+    done = nbs(wine, "verify", "wine", "v001")
+    assert done.returncode == 1 and "changed: reports/wine/monitoring/v001/monitoring.json" in done.stdout
+    checks = json.loads(nbs(wine, "checklist", "wine", "v001", "--json").stdout)["checks"]
+    row = next(r for r in checks if r["code"] == "DRIFT")
+    assert row["verdict"] == "fail" and "not as it was written" in row["evidence"]
+    file.write_bytes(told)
 
 
 def test_mistakes_are_one_clear_message(wine, rows):

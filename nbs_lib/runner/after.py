@@ -19,7 +19,7 @@ from ..core.files import stage_folder, write_atomically
 from ..core.study import Study, load_study, make_study, study_names
 from . import cache, reports
 from .pipeline import Kernel, Run, attempt, record_of, secrets_of
-from .verify import config_of
+from .verify import config_of, seal_later
 from .versions import read_manifest
 
 # %% ../../notebooks/runner/10_after.ipynb #7edea57d
@@ -95,6 +95,7 @@ def run_after(
         shutil.rmtree(home / "data", ignore_errors=True)
         for made in sorted(building.iterdir()):
             made.replace(home / made.name)
+        seal_later(home)
         if stage == "monitoring":
             _keep_one(home, was.monitoring.keep)
     except BaseException:  # what was known before is still known

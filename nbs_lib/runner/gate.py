@@ -16,13 +16,29 @@ from ..core.files import locked, write_atomically
 from ..core.record import read_record
 from ..core.settings import AFTER, NbsError, folder, relative
 from ..core.study import Waiver, check_name, load_study, study_names
-from .verify import inspect
+from .verify import inspect, inspect_later
 from .versions import all_manifests, read_manifest, version_names
 
 # %% ../../notebooks/runner/08_gate.ipynb #b5cf8e80
 def _evidence(row: dict) -> str:
     "The evidence alone: older versions wrote the waiver behind it"
     return row["evidence"] if "waiver" in row else row["evidence"].split(" Waiver by ")[0]
+
+
+def _answers(stage: str, study: str, version: str) -> dict[str, dict]:
+    "What a later stage answered; no answer passes that is not as it was written"
+    _, faults = inspect_later(stage, study, version)
+    try:
+        record = read_record(stage, study, version) or {"checks": {}}
+    except ValueError:  # damaged: no answer at all
+        return {}
+    if not faults:
+        return record["checks"]
+    said = f"{faults[0].path} is not as it was written ({faults[0].what}); nbs {_MAKES[stage]} {study} answers anew."
+    return {code: {**answer, "passed": False, "evidence": said} for code, answer in record["checks"].items()}
+
+
+_MAKES = {"deployment": "deploy", "monitoring": "monitor"}  # commands
 
 
 def answers_after(
@@ -32,8 +48,9 @@ def answers_after(
     study, version = manifest.get("study"), manifest.get("version")
     if not study or not version:
         return {}
-    records = [read_record(stage, study, version) for stage in AFTER]
-    found = {code: answer for r in records if r for code, answer in r["checks"].items()}
+    found: dict[str, dict] = {}
+    for stage in AFTER:
+        found |= _answers(stage, study, version)
     if aliases(study).get("champion") == version and (before := _before(study, version)[0]):
         way = f"{before}, the champion before, is as it was written: nbs rollback {study} makes it the champion again, and what serves follows."
         found["ROLLBACK"] = {"passed": True, "evidence": way, "stage": ""}
