@@ -42,7 +42,7 @@ _ITEMS = {
         (
             "QUALITY",
             "high",
-            "Was the data's quality assessed, and did it keep its contract?",
+            "Was the data's quality assessed, and is it sound?",
             "A model learns a broken column as readily as a sound one.",
             "Look at the exploration page: mend the columns at the source, state what they must keep to under `contract:`, or drop them.",
             "Passes when no rule of the contract is broken, no column holds what cannot be right and none lacks more values than the study allows (`checks.missing`).",
@@ -118,7 +118,7 @@ _ITEMS = {
         (
             "HOLDOUT",
             "high",
-            "Was performance validated on the sealed holdout?",
+            "Does the sealed holdout confirm the model?",
             "Everything seen while choosing flatters the choice.",
             "The goal is not reached, or the lead over the baseline is not sure: more rows, better features, or a goal that can be met.",
             "Passes when the model is ahead of the baseline on the holdout by more than chance, and reaches the goal if there is one.",
@@ -134,7 +134,7 @@ _ITEMS = {
         (
             "FAIRNESS",
             "high",
-            "Were errors compared between sensitive groups?",
+            "Are errors alike between sensitive groups?",
             "An average can be good while a group pays for it.",
             "Read the groups on the evaluation page; another threshold, other features or more rows of the group may help. Name sensitive columns under `sensitive:`.",
             "Passes when no difference between sensitive groups is both beyond chance and beyond the limits under `checks`. Not applicable where the study names no sensitive column, or no two groups are large enough.",
@@ -176,7 +176,7 @@ _ITEMS = {
         (
             "DRIFT",
             "high",
-            "Is drift detected?",
+            "Is drift watched for?",
             "The world changes after training ends.",
             "Run the monitoring stage on what was served.",
             "Decided when the model is in use; no stage answers it before.",

@@ -909,7 +909,8 @@ def _write_comparison(run: Run, home: Path) -> None:
 # %% ../../notebooks/runner/05_pipeline.ipynb #1512e895
 def refresh_index() -> Path:  # reports/index.html
     "Write the page that lists all studies and versions, each study's course, and JupyterLab's first page"
-    from nbs_lib.runner.gate import aliases
+    from nbs_lib.runner.after import later_pages
+    from nbs_lib.runner.gate import aliases, checklist_of
     from nbs_lib.runner.lab import write_start
     from nbs_lib.runner.manifest import SCHEMA, manifest_schema
     from nbs_lib.runner.reports import render_index
@@ -920,8 +921,9 @@ def refresh_index() -> Path:  # reports/index.html
     with locked(path.parent):  # two runs that finish at once would each miss the other
         found = all_manifests()
         studies = list(dict.fromkeys(m["study"] for m in found))
+        today = [{**m, "checks": checklist_of(m)} for m in found]
         champions = {s: v for s in studies if (v := aliases(s).get("champion"))}
-        write_atomically(path, render_index(found, champions))
+        write_atomically(path, render_index(today, champions, {s: later_pages(s) for s in studies}))
         write_atomically(path.with_name(SCHEMA), manifest_schema())
         write_start(found)
         for study in studies:

@@ -1074,7 +1074,18 @@ def _champion_line(history: list[dict], champion: str | None) -> Markup:
     return link if found is history[-1] or not a["value"] else link + f", {a['value']} {a['unit']}".rstrip()
 
 
-def _study_entry(history: list[dict], champion: str | None = None) -> dict:
+def _later_line(pages: list[dict]) -> Markup:
+    "Links to what was written about versions since they were published"
+    parts = []
+    for p in pages:
+        link = Markup('<a href="{}">{}</a> of {}, {}').format(
+            p["href"], p["stage"], p["version"], when(p["finished"])
+        )
+        parts.append(link + (f": {p['said']}" if p["said"] else ""))
+    return Markup(" · ").join(parts)
+
+
+def _study_entry(history: list[dict], champion: str | None = None, later: list[dict] = ()) -> dict:
     "One study on the list: its newest version, its champion, and all versions folded"
     newest = history[-1]
     a = answer(newest.get("headline") or {})
@@ -1086,6 +1097,7 @@ def _study_entry(history: list[dict], champion: str | None = None) -> dict:
         "interval": a["interval"], "verdict": a["verdict"], "bad": a["bad"], "spark": sparkline(history),
         "checks": trust(newest)["lead"] + (f", {len(failing)} {'fails' if len(failing) == 1 else 'fail'}" if failing else ""),
         "versions": history, "table": _versions_table(history), "champion": _champion_line(history, champion),
+        "later": _later_line(later),
         "open": len(failing) + bool(a["bad"]),
         "trend": _href({**newest, "version": ""}).replace("//index", "/trend") if len(history) > 1 else "",
     }  # fmt: skip
@@ -1094,12 +1106,16 @@ def _study_entry(history: list[dict], champion: str | None = None) -> dict:
 def render_index(
     manifests: list[dict],  # of all versions of all studies, oldest first within a study
     champions: dict[str, str] | None = None,  # by study: the version that is meant to be used
+    later: dict[str, list[dict]]
+    | None = None,  # by study: pages of deployment and monitoring, see `later_pages`
 ) -> str:  # reports/index.html
     "All studies with their newest answer"
     by_study: dict[str, list[dict]] = {}
     for manifest in manifests:
         by_study.setdefault(str(manifest.get("study", "")), []).append(manifest)
-    entries = [_study_entry(h, (champions or {}).get(study)) for study, h in by_study.items()]
+    entries = [
+        _study_entry(h, (champions or {}).get(s), (later or {}).get(s, ())) for s, h in by_study.items()
+    ]
     entries.sort(key=lambda e: e["created"], reverse=True)
     counted = (
         f"{plural(len(entries), 'study')}, {plural(len(manifests), 'version')}"

@@ -6,7 +6,7 @@
 __all__ = ['Measured', 'Measure', 'RESAMPLES', 'ESTIMATED_ROWS', 'TRIED', 'SPLITS', 'LEARNED_ROWS', 'DRAWS', 'ASSUMPTION',
            'PART_FACTS', 'UNITS', 'measured', 'doubled', 'calibrated', 'expected', 'learn_classes', 'learn_numbers',
            'estimated', 'least_change', 'compare', 'performance_sentence', 'relation', 'parts_of_view', 'by_part',
-           'worse_parts', 'over_time', 'course_figure']
+           'worse_parts', 'parts_sentence', 'over_time', 'course_figure']
 
 # %% ../../notebooks/watch/03_performance.ipynb #884585c1
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..core.numbers import fmt, fmt_interval, plural
 from ..core.settings import NbsError
-from ..core.show import PALETTE, WIDTH, use_style
+from ..core.show import PALETTE, WIDTH, short, use_style
 from ..tasks.intervals import group_codes, standard_error, t_quantile
 from nbs_lib.tasks.metrics import (
     Metric,
@@ -400,6 +400,20 @@ def worse_parts(
     table = both[["column", "part", "rows", "value", "value_before"]].rename(columns={"value_before": "before"})  # fmt: skip
     table = pd.concat([table, pd.DataFrame(found, columns=["change", "low", "high", "verdict"])], axis=1)
     return table.sort_values("change", kind="stable", ignore_index=True)
+
+# %% ../../notebooks/watch/03_performance.ipynb #8111663f
+def parts_sentence(
+    table: pd.DataFrame,  # from `worse_parts`
+) -> str:
+    "Where the model has become worse, and what cannot be told"
+    bad, open_ = table[table["verdict"] == "worse"], int((table["verdict"] == "cannot be told").sum())
+    if len(bad):
+        r = bad.iloc[0]
+        return f"Worse than in training where {short(r['column'], 40)} is {short(r['part'], 40)}: {fmt(r['value'])}, before {fmt(r['before'])}."  # fmt: skip
+    if open_ == len(table):
+        return f"Whether the model is worse in any of {plural(open_, 'part')} cannot be told: they have too few rows."  # fmt: skip
+    rest = f"; of {fmt(open_)} it cannot be told" if open_ else ""
+    return f"In none of {plural(len(table), 'part')} is the model worse by more than chance and enough to matter{rest}."  # fmt: skip
 
 # %% ../../notebooks/watch/03_performance.ipynb #6527f9c8
 UNITS = ["day", "week", "month"]  # a week begins on Monday
