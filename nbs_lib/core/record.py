@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['plain', 'Stage', 'open_stage', 'opened_text', 'read_record', 'load_artifact', 'ledger_file', 'openings',
-           'models_judged']
+           'rows_opened_before', 'models_judged']
 
 # %% ../../notebooks/core/04_record.ipynb #325cc643
 import hashlib
@@ -425,15 +425,46 @@ def _open_holdout(self: Stage) -> pd.DataFrame:
     with file.open("a", encoding="utf-8") as f:
         f.write(json.dumps(entry) + "\n")
     past = openings(self.study.name, sealed["fingerprint"])
-    self.record["holdout"] = {**sealed, "openings": len(past)}
     self._opened = entry["when"]
-    return self._note_input("holdout", "exploration", record["artifacts"]["holdout"])
+    rows = self._note_input("holdout", "exploration", record["artifacts"]["holdout"])
+    seen = rows_opened_before(self.study.name, sealed["fingerprint"], rows)
+    self.record["holdout"] = {**sealed, "openings": len(past), "seen": seen}
+    return rows
+
+
+def rows_opened_before(
+    study: str,  # its name
+    fingerprint: str,  # of the rows
+    rows: pd.DataFrame,  # of a holdout
+) -> int:
+    "How many rows lay in other holdouts of the study that were opened: another split draws others, and not all of them"
+    file = ledger_file(study)
+    entries = (
+        map(json.loads, filter(str.strip, file.read_text(encoding="utf-8").splitlines()))
+        if file.is_file()
+        else []
+    )
+    homes = {e["fingerprint"]: folder(STAGES["exploration"]) / study / e["run"] for e in entries}
+    earlier = [h / "holdout.parquet" for f, h in homes.items() if f != fingerprint]
+    hashes = lambda frame: pd.util.hash_pandas_object(frame, index=False)
+    known = [
+        hashes(f)
+        for p in earlier
+        if p.is_file() and list((f := pd.read_parquet(p)).columns) == list(rows.columns)
+    ]
+    return int(hashes(rows).isin(pd.concat(known)).sum()) if known else 0
 
 
 @patch(as_prop=True)
 def holdout_openings(self: Stage) -> int:  # this one included
     "How many times the study's holdout has been opened so far"
     return self.record.get("holdout", {}).get("openings", 0)
+
+# %% ../../notebooks/core/04_record.ipynb #443e8c45
+@patch(as_prop=True)
+def holdout_seen(self: Stage) -> int:
+    "How many rows of the holdout lay in an earlier holdout that was opened"
+    return self.record.get("holdout", {}).get("seen", 0)
 
 # %% ../../notebooks/core/04_record.ipynb #acd35eea
 @patch
