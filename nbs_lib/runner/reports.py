@@ -692,7 +692,12 @@ def trust(
         opened = holdout["openings"]
         times = "never opened" if not opened else "opened once" if opened == 1 else f"opened {opened} times"
         rows = f" ({plural(holdout['rows'], 'row')})" if _has(holdout.get("rows")) else ""
-        lines.append({"text": f"holdout{rows} {times}", "bad": False})
+        known = (
+            f"; {fmt(holdout['seen'])} of its rows lay in another that was opened"
+            if holdout.get("seen")
+            else ""
+        )
+        lines.append({"text": f"holdout{rows} {times}{known}", "bad": False})
     lead = (
         f"{n['pass']} of {plural(len(checks), 'check')} {'passes' if n['pass'] == 1 else 'pass'}"
         if checks
