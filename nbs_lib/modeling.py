@@ -63,6 +63,7 @@ from nbs_lib.models.selection import (
     cross_validate,
     decide_by,
     difference,
+    enter_constant,
     fit_baseline,
     fit_candidate,
     interval,
@@ -173,14 +174,12 @@ def cv_evidence(
 # %% ../notebooks/03_modeling.ipynb #3904c63a
 def enter_baselines(
     contest: Contest,  # rows and folds
-) -> list[
-    Entry
-]:  # the constant one, and the one by groups where the study has it; the study's baseline is last
+) -> list[Entry]:  # the constant one, and the one by groups where the study has it
     "Cross-validate the trivial answers"
-    entries = []
-    for by in [[]] + ([contest.study.baseline.by] if contest.study.baseline.by else []):
+    entries, by = [enter_constant(contest)], contest.study.baseline.by
+    if by:
         facts = make_baseline(contest.study, contest.classes, by).facts
-        fit = lambda k, by=by: fit_baseline(contest, by, k)
+        fit = lambda k: fit_baseline(contest, by, k)
         entries.append(cross_validate(contest, facts["name"], facts["label"], 0, fit))
     return entries
 
