@@ -681,9 +681,10 @@ class Choice:
     chosen: Entry
     best: Entry  # by mean score
     lead: dict[str, tuple[float, float, float]]  # by name: how far the best is ahead, with its interval
-    sentence: str
     rivals: list[Entry] = field(default_factory=list)  # all that could have been taken, judged honestly
     single: Entry | None = None  # the best single model as it was tried
+    passed: dict[str, tuple[float, float, float]] = field(default_factory=dict)  # scored better than the
+    # ensemble, but not surely, and were passed over: by name, how far they are ahead of it
 
 # %% ../../notebooks/models/03_selection.ipynb #e3d77b86
 NEARLY = {"accurate": 0.1, "simple": 1.0}  # standard errors by which a simpler one may be behind
@@ -703,16 +704,4 @@ def choose(
     chosen = min(
         [best, *close], key=lambda e: (e.rank, -value(e)) if e.rank < best.rank or e is best else (99, 0)
     )
-    return Choice(chosen, best, lead, _choice_sentence(best, chosen, lead))
-
-
-def _choice_sentence(best: Entry, chosen: Entry, lead: dict) -> str:
-    if chosen is not best:
-        return (
-            f"{best.label} scored best, but is hardly ahead of {chosen.label}, "
-            "which is simpler and was therefore taken"
-        )
-    unclear = [n for n, (d, low, _) in lead.items() if not low > 0]
-    return f"{best.label} scored best" + (
-        "" if not unclear else ", though not clearly better than every other"
-    )
+    return Choice(chosen, best, lead)
