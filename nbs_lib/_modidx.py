@@ -1900,6 +1900,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'nbs_lib.models.reliance.group_name': ( 'models/reliance.html#group_name',
                                                                                  'nbs_lib/models/reliance.py'),
                                          'nbs_lib.models.reliance.kin_of': ('models/reliance.html#kin_of', 'nbs_lib/models/reliance.py'),
+                                         'nbs_lib.models.reliance.not_alone': ( 'models/reliance.html#not_alone',
+                                                                                'nbs_lib/models/reliance.py'),
                                          'nbs_lib.models.reliance.outputs_of': ( 'models/reliance.html#outputs_of',
                                                                                  'nbs_lib/models/reliance.py'),
                                          'nbs_lib.models.reliance.refits': ('models/reliance.html#refits', 'nbs_lib/models/reliance.py'),
