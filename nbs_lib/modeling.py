@@ -721,24 +721,39 @@ def choice_note(
     choice: Choice,  # who was taken
 ) -> str:
     "Why this one was taken"
-    chosen, best, says = choice.chosen, choice.best, []
-    for e in passed_over(contest, choice):
-        lead = choice.passed[e.name]
+    chosen, best, passed, says = choice.chosen, choice.best, passed_over(contest, choice), []
+    for e in passed:
+        lead = _in_errors(choice.passed[e.name])
         says.append(
-            f"{first_up(e.label)} is ahead of the ensemble by {_in_errors(lead)}, and {DOUBT:g} would be needed to take it."
+            f"{first_up(e.label)} is ahead of the ensemble by {lead}, and {DOUBT:g} are needed to take it."
         )
-    prefer = contest.study.modeling.prefer
-    allowed = f"{NEARLY_WORDS[prefer]} is allowed for (modeling.prefer: {prefer})"
+    for e in choice.rivals:
+        if (
+            passed
+            and e.rank > passed[0].rank
+            and e.name not in ("ensemble", *choice.passed)
+            and _better(contest, e, best)
+        ):
+            says.append(f"{first_up(e.label)} is less simple than {passed[0].label} and not better.")
+    allowed = f"{NEARLY_WORDS[contest.study.modeling.prefer]} is allowed for (modeling.prefer: {contest.study.modeling.prefer})"
+    simpler = [e for e in choice.rivals if e.rank < chosen.rank and e.name in choice.lead]
     if chosen is not best:
-        lead = choice.lead[chosen.name]
-        says.append(f"{first_up(chosen.label)} is behind {best.label} by {_in_errors(lead)}, and {allowed}.")
-    runners = [e for e in choice.rivals if e.rank < chosen.rank and e.name in choice.lead]
-    if chosen is best and runners:
-        near = min(runners, key=lambda e: choice.lead[e.name][0])
         says.append(
-            f"The best of the simpler ones, {near.label}, is behind by {_in_errors(choice.lead[near.name])}, and only {allowed}."
+            f"{first_up(chosen.label)} is behind {best.label} by {_in_errors(choice.lead[chosen.name])}: {allowed}."
         )
+    elif simpler:
+        near = min(simpler, key=lambda e: choice.lead[e.name][0])
+        lead = choice.lead[near.name]
+        how = f"No simpler model is close, and only {allowed}."
+        if not lead[1] > 0:
+            how = f"The best of the simpler ones, {near.label}, is behind by {_in_errors(lead)}, and only {allowed}."
+        says.append(how)
     return " ".join(says)
+
+
+def _better(contest: Contest, one: Entry, other: Entry) -> bool:
+    "Whether one scores better than another"
+    return contest.metric.sign * (one.mean(contest.metric.name) - other.mean(contest.metric.name)) > 0
 
 
 def _in_errors(lead: tuple[float, float, float]) -> str:

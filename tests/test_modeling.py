@@ -71,7 +71,7 @@ def test_who_scored_best_is_told_even_if_it_was_passed_over():
         "LightGBM scored best, but not surely better than the ensemble; nearest neighbours was taken as the best of the others"
     )
     note = md.choice_note(contest, choice)
-    assert note.startswith("LightGBM is ahead of the ensemble by 0.03 (") and "2 would be needed" in note
+    assert note.startswith("LightGBM is ahead of the ensemble by 0.03 (") and "2 are needed" in note
     assert md.runner_sentence(contest, choice, choice.rivals).startswith("LightGBM scores better by 0.0")
 
 
@@ -80,8 +80,17 @@ def test_without_a_single_one_that_was_passed_over_the_best_is_the_best():
     choice, _ = settled(contest, {"lightgbm": 0, "neighbours": 9, "network": 20})
     assert md.choice_title(contest, choice) == "LightGBM scored best"
     note = md.choice_note(contest, choice)
-    assert note.startswith("The best of the simpler ones, nearest neighbours, is behind by 0.15 (")
-    assert "only a tenth of a standard error is allowed for" in note
+    assert note.startswith("No simpler model is close, and only a tenth of a standard error is allowed for")
+
+
+def test_how_close_a_simpler_one_came_is_told():
+    contest = planted()
+    choice, _ = settled(contest, {"lightgbm": 5, "neighbours": 6, "network": 30})
+    assert choice.chosen.name == "lightgbm"
+    assert md.choice_title(contest, choice).endswith("though not clearly better than every other")
+    assert md.choice_note(contest, choice).startswith(
+        "The best of the simpler ones, nearest neighbours, is behind by 0.02 ("
+    )
 
 
 def test_a_simpler_one_that_is_as_good_is_told_with_what_prefer_allows():
