@@ -202,7 +202,7 @@ def number(
     unit: str = "",  # of the target
 ) -> str:
     "A score in the digits that it deserves"
-    return fmt(value, 3 if abs(value) < 1 else None, unit)
+    return fmt(value, 3 if abs(value) <= 1 else None, unit)
 
 # %% ../notebooks/03_modeling.ipynb #510788bd
 def baseline_finding(
@@ -252,8 +252,8 @@ def regression_finding(
         much = f"{study.title or study.target} is {fmt(abs(top['coefficient']), None, unit)} {'higher' if higher else 'lower'}"
     else:
         label = short(top.get("class", contest.positive))
-        much = f"“{label}” is {'more' if higher else 'less'} frequent (odds ratio {odds_text(top)})"
-    return f"{_where(top)}, {much}: the largest of {plural(n, 'coefficient')}, of which {len(clear)} can be told from nought."
+        much = f"“{label}” is {'more' if higher else 'less'} frequent, odds ratio {odds_text(top)}"
+    return f"{_where(top)}, {much}: the largest of {plural(n, 'coefficient')}, of which {'all' if len(clear) == n else len(clear)} can be told from nought."
 
 # %% ../notebooks/03_modeling.ipynb #1c4bdb34
 def odds_text(
@@ -746,7 +746,7 @@ def choice_note(
         lead = choice.lead[near.name]
         how = f"No simpler model is close, and only {allowed}."
         if not lead[1] > 0:
-            how = f"The best of the simpler ones, {near.label}, is behind by {_in_errors(lead)}, and only {allowed}."
+            how = f"The best of the simpler ones, {near.label}, is {fmt(lead[0] / standard_error(lead), 1)} standard errors behind, and only {allowed}."
         says.append(how)
     return " ".join(says)
 
@@ -1248,11 +1248,11 @@ def ranges_finding(
     found, share = apply_ranges(ranges, oof), percent(ranges["level"])
     if contest.classes:
         sizes = found["size"]
-        one, more, none = ((sizes == 1).mean(), (sizes > 1).mean(), (sizes == 0).mean())
-        says = [f"{percent(one)} of the answers name one class", f"{percent(more)} more than one"]
-        if none:
-            says.append(f"{percent(none)} none, since none is probable enough")
-        return f"To hold the right class in {share} of the rows of each class, {in_words(says)}."
+        one, more, none = (percent(v) for v in ((sizes == 1).mean(), (sizes > 1).mean(), (sizes == 0).mean()))
+        says = in_words([f"{one} of the answers name one class", f"{more} more than one"])
+        if (sizes == 0).any():
+            says = f"{one} of the answers name one class, {more} more than one and {none} none: no class is probable enough there"
+        return f"To hold the right class in {share} of the rows of each class, {says}."
     width = (found["high"] - found["low"]).replace(np.inf, np.nan).dropna()
     if not len(width):
         return f"There are too few rows to promise a range that holds {share}."
