@@ -300,6 +300,7 @@ def regression_figure(
         if text.get_text().startswith("−"):  # on the outer side, where no line goes through it
             text.xy, text.xyann = (low, text.xy[1]), (-6, 0)
             text.set_ha("right")
+    fig.axes[0].margins(x=0.2)  # room for the numbers on both sides
     return fig
 
 

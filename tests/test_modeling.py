@@ -258,6 +258,8 @@ def test_the_number_of_a_negative_coefficient_stands_outside():
         assert t.get_ha() == side and np.isclose(t.xy[0], outer) and np.sign(t.xyann[0]) == np.sign(value)
     assert all(t.get_text().endswith("… (second)") for t in ax.get_yticklabels())
     fig.canvas.draw()
+    inside = ax.get_window_extent()
+    assert all(inside.x0 <= t.get_window_extent().x0 and t.get_window_extent().x1 <= inside.x1 for t in texts)
     box, whole = ax.xaxis.label.get_window_extent(), fig.bbox
     assert box.x0 >= 0 and box.x1 <= whole.x1
 
