@@ -263,7 +263,7 @@ def odds_text(
     "An odds ratio"
     width = term["high"] - term["low"]
     figures = 2 if not width < 0.3 else 3 if width > 0.03 else 4
-    decimals = lambda v: max(figures - 1 - int(np.floor(v / np.log(10))), 0)
+    decimals = lambda v: max(figures - 1 - int(np.floor(v / np.log(10))), 0) if np.isfinite(v) else 0
     write = lambda v: fmt(float(f"{np.exp(v):.{figures}g}"), decimals(v))
     rest = f" ({write(term['low'])} to {write(term['high'])})" if ends and width == width else ""
     return write(term["coefficient"]) + rest
@@ -813,9 +813,12 @@ def _taken(
     "Whether the ensemble was taken, and for what"
     chosen, name = choice.chosen, contest.metric.name
     if chosen is blended.entry:
-        share = lead[0] / abs(chosen.mean(name) - baseline.mean(name)) if lead[0] > 0 else 0.0
-        small = f" The gain is small: {percent(share)} of the lead over the baseline."
-        return "It was taken." + (small if 0 < share < SMALL else "")
+        ahead = abs(chosen.mean(name) - baseline.mean(name))
+        if 0 < lead[0] < SMALL * ahead:
+            return (
+                f"It was taken. The gain is small: {percent(lead[0] / ahead)} of the lead over the baseline."
+            )
+        return "It was taken."
     if chosen.name == alone.name and lead[2] < 0:
         return f"It was not taken: {chosen.label} is better alone."
     d = difference(contest, chosen, blended.entry)
@@ -1044,7 +1047,10 @@ def curve_caption(
     whose = f"{drawn.label}, a member of the ensemble" if chosen.name == "ensemble" else drawn.label
     seen = max(len(trained_on(contest, k - 1)) for k in curve["fold"].unique())
     says = f"{first_up(metric.label)} of {whose}, by number of training rows. Thin lines: {which}; thick: their mean. The score on training rows is that of {fmt(seen)} of them in each fold"
-    ends, whole = curve.loc[curve["share"] == 1.0, "score"].mean(), drawn.mean(metric.name)
+    ends, trained = curve.loc[curve["share"] == 1.0, ["score", "train"]].mean()
+    if metric.sign * (trained - ends) < 0:
+        says += ", which are too few to tell it from that on new rows"
+    whole = drawn.mean(metric.name)
     if number(ends) != number(whole):
         says += f". Over all {contest.folds} folds this model scores {number(whole)} on new rows, and not {number(ends)} as here"
     return says + "."

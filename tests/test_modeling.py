@@ -191,6 +191,9 @@ def test_what_gets_better_with_rows_is_worded_by_the_metric(task, metric, verb):
     assert any(f"still {verb} with the number of rows" in str(one) for one in told.said)
     assert told.checks["CURVES"]
     caption = next(one[3] for one in told.said if one[0] == "figure")
+    few = "too few to tell it from that on new rows"
+    assert few in caption  # what was planted is worse on training rows
+    assert few not in md.curve_caption(contest, curve.assign(train=0.8 + sign), entry, entry)
     assert "the last 3 of 5 folds" in caption and "240 of them in each fold" in caption
     assert f"scores {md.number(entry.mean(metric))} on new rows, and not" in caption
 
