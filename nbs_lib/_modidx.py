@@ -1113,6 +1113,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'nbs_lib.modeling': { 'nbs_lib.modeling.Verdict': ('modeling.html#verdict', 'nbs_lib/modeling.py'),
                                   'nbs_lib.modeling._better': ('modeling.html#_better', 'nbs_lib/modeling.py'),
                                   'nbs_lib.modeling._doubling': ('modeling.html#_doubling', 'nbs_lib/modeling.py'),
+                                  'nbs_lib.modeling._errors': ('modeling.html#_errors', 'nbs_lib/modeling.py'),
                                   'nbs_lib.modeling._gap_sentence': ('modeling.html#_gap_sentence', 'nbs_lib/modeling.py'),
                                   'nbs_lib.modeling._in_errors': ('modeling.html#_in_errors', 'nbs_lib/modeling.py'),
                                   'nbs_lib.modeling._taken': ('modeling.html#_taken', 'nbs_lib/modeling.py'),

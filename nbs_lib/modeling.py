@@ -743,13 +743,19 @@ def choice_note(
             f"{first_up(chosen.label)} is behind {best.label} by {_in_errors(choice.lead[chosen.name])}: {allowed}."
         )
     elif simpler:
-        near = min(simpler, key=lambda e: choice.lead[e.name][0])
+        near = min(simpler, key=lambda e: _errors(choice.lead[e.name]))
         lead = choice.lead[near.name]
-        how = f"No simpler model is close, and only {allowed}."
+        how = "Every simpler one is behind by more than chance would explain"
         if not lead[1] > 0:
-            how = f"The best of the simpler ones, {near.label}, is {fmt(lead[0] / standard_error(lead), 1)} standard errors behind, and only {allowed}."
-        says.append(how)
+            how = f"The closest of the simpler ones, {near.label}, is {fmt(_errors(lead), 1)} standard errors behind"
+        says.append(f"{how}, and only {allowed}.")
     return " ".join(says)
+
+
+def _errors(lead: tuple[float, float, float]) -> float:
+    "A difference in standard errors"
+    error = standard_error(lead)
+    return lead[0] / error if error else np.inf
 
 
 def _better(contest: Contest, one: Entry, other: Entry) -> bool:
@@ -759,8 +765,8 @@ def _better(contest: Contest, one: Entry, other: Entry) -> bool:
 
 def _in_errors(lead: tuple[float, float, float]) -> str:
     "A difference with its interval, and in standard errors where it has one"
-    error = standard_error(lead)
-    return fmt_interval(*lead) + (f", {fmt(lead[0] / error, 1)} standard errors" if error else "")
+    n = _errors(lead)
+    return fmt_interval(*lead) + (f", {fmt(n, 1)} standard errors" if np.isfinite(n) else "")
 
 # %% ../notebooks/03_modeling.ipynb #afd89e63
 def members_table(

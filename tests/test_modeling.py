@@ -80,7 +80,9 @@ def test_without_a_single_one_that_was_passed_over_the_best_is_the_best():
     choice, _ = settled(contest, {"lightgbm": 0, "neighbours": 9, "network": 20})
     assert md.choice_title(contest, choice) == "LightGBM scored best"
     note = md.choice_note(contest, choice)
-    assert note.startswith("No simpler model is close, and only a tenth of a standard error is allowed for")
+    assert note.startswith(
+        "Every simpler one is behind by more than chance would explain, and only a tenth of a standard error is allowed for"
+    )
 
 
 def test_how_close_a_simpler_one_came_is_told():
@@ -90,7 +92,7 @@ def test_how_close_a_simpler_one_came_is_told():
     assert md.choice_title(contest, choice).endswith("though not clearly better than every other")
     note = md.choice_note(contest, choice)
     assert re.match(
-        r"The best of the simpler ones, nearest neighbours, is 0\.\d+ standard errors behind, and only a",
+        r"The closest of the simpler ones, nearest neighbours, is 0\.\d+ standard errors behind, and only a",
         note,
     )
 
