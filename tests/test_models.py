@@ -18,6 +18,7 @@ from nbs_lib.models.search import Clock, Searcher
 from nbs_lib.models.selection import (
     choose,
     cross_validate,
+    enter_constant,
     fit_candidate,
     make_model,
     new_encoder,
@@ -227,6 +228,48 @@ def test_noise_is_not_worth_a_complicated_model():
     chosen = choose(contest, entries).chosen
     assert chosen.rank == 1
     assert abs(chosen.mean("roc_auc") - 0.5) < 0.1
+
+
+@pytest.mark.parametrize("rows", [123, 300, 700])
+@pytest.mark.parametrize(
+    "task, metric, expected",
+    [
+        ("multiclass", "balanced_accuracy", 1 / 3),
+        ("multiclass", "recall_macro", 1 / 3),
+        ("multiclass", "roc_auc_ovr", 0.5),
+        ("binary", "balanced_accuracy", 0.5),
+        ("binary", "roc_auc", 0.5),
+        ("binary", "mcc", 0.0),
+    ],
+)
+def test_the_same_answer_for_every_row_scores_what_it_must(task, metric, expected, rows):
+    "However often the rows are dealt, and whatever rule serves the metric"
+    frame = weather(task, rows)
+    contest = open_contest(frame, frame[FEATURES], make(task, metric=metric))
+    entry = enter_constant(contest)
+    assert entry.oof["prediction"].nunique() == 1
+    assert np.allclose(entry.scores[metric], expected, atol=1e-12), entry.scores
+
+
+@pytest.mark.parametrize("metric, centre", [("mae", np.median), ("rmse", np.mean)])
+def test_the_same_number_for_every_row_is_that_of_the_fold(metric, centre):
+    frame = weather("regression", 123)
+    contest = open_contest(frame, frame[FEATURES], make("regression", metric=metric))
+    entry = enter_constant(contest)
+    for k, (learn, judged) in enumerate(contest.pairs[: contest.folds]):
+        off = frame["rain"].to_numpy()[judged] - centre(frame["rain"].to_numpy()[learn])
+        assert np.isclose(
+            entry.scores[metric][k], np.abs(off).mean() if metric == "mae" else np.sqrt((off**2).mean())
+        )
+
+
+def test_the_same_answer_is_the_cheapest_where_costs_are_given():
+    frame = weather("binary", 123)
+    share = frame["rain"].eq("yes").mean()
+    for miss, answer in ((0.9 * (1 - share) / share, "no"), (1.1 * (1 - share) / share, "yes")):
+        costs = {"false_positive": 1.0, "false_negative": miss}
+        contest = open_contest(frame, frame[FEATURES], make(positive="yes", cost=costs, metric="log_loss"))
+        assert set(enter_constant(contest).oof["prediction"]) == {answer}
 
 
 @pytest.mark.parametrize("name, library", [("realmlp", "PyTorch"), ("keras", "Keras and PyTorch")])

@@ -219,3 +219,21 @@ def test_what_a_loaded_model_takes():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     bytes_, copies = map(float, done.stdout.split())
     assert copies == 2 and 20e6 < bytes_ < 40e6
+
+
+def test_no_feature_is_varied_without_those_that_the_plan_made_with_it():
+    "A sine without its cosine is a time that does not exist"
+    rng = np.random.default_rng(0)
+    hour = rng.integers(0, 24, 400)
+    frame = pd.DataFrame({"hour": hour.astype(float), "wind": rng.normal(size=400)})
+    frame["at"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(24 * rng.integers(0, 300, 400) + hour, "h")
+    frame["note"] = pd.Series([f"{a} rain {b}" for a, b in rng.choice(["much", "no", "some"], (400, 2))])
+    frame["y"] = 3 * np.sin(hour / 24 * 2 * np.pi) + frame["wind"] + rng.normal(size=400) / 5
+    judged, _, _ = judged_on(frame, "regression", features={"cyclic": ["hour"]})
+    made = judged.model.features.plan["features"]
+    waves = {s["name"] for s in made if s["how"] == "circle"}
+    explanation = ev.explain_holdout(judged)[0]
+    assert len(waves) >= 4 and waves & set(explanation.importance().index[:3])
+    varied = {c.feature for c in ev.courses(ev.probe_of(judged, 1.0, 72), explanation, len(made))}
+    assert varied and not varied & (waves | {"hour"} | {s["name"] for s in made if s["how"] == "text"})
+    assert "wind" in varied

@@ -414,14 +414,14 @@ def settle_choice(
     best = leaders(contest, entries)
     rivals = [honest_best(contest, [e for e in entries if e.name == one.name], one) for one in best]
     top = max(rivals, key=lambda e: contest.metric.sign * e.mean(contest.metric.name))
-    running = [e for e in rivals if e.rank <= top.rank]
+    running, passed = [e for e in rivals if e.rank <= top.rank], {}
     if found and len(found.members) > 1:
         ahead = {e.name: difference(contest, e, found.entry) for e in running if e.rank >= FLEXIBLE}
-        doubtful = [n for n, lead in ahead.items() if 0 < lead[0] <= DOUBT * standard_error(lead)]
-        running = [e for e in running if e.name not in doubtful] + [found.entry]
+        passed = {n: lead for n, lead in ahead.items() if 0 < lead[0] <= DOUBT * standard_error(lead)}
+        running = [e for e in running if e.name not in passed] + [found.entry]
         rivals = [*rivals, found.entry]
     choice = choose(contest, running)
-    choice.rivals = rivals
+    choice.rivals, choice.passed = rivals, passed
     tried = {e.name: e for e in best}
     choice.single = tried.get(choice.chosen.name, tried[top.name])
     return choice, found

@@ -141,7 +141,7 @@ def _in_turn(designs: list[np.ndarray], T: np.ndarray, most: int) -> list[int]:
 
 def _block(name: str, values: pd.Series) -> dict | None:
     "How a feature is measured; none for those that nobody reads"
-    if str(name).endswith(("(sin)", "(cos)", ": text")):
+    if str(name).endswith(": text"):
         return None
     if pd.api.types.is_numeric_dtype(values):
         return _number_block(name, values.to_numpy(float))

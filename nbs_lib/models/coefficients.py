@@ -396,7 +396,7 @@ def regress(
             if len(again.failed) < len(found.failed):
                 again.notes.insert(
                     0,
-                    f"all {most} features together give no finite coefficients: only the first {fewer} {'is' if fewer == 1 else 'are'} used",
+                    f"all {most} features together give no finite coefficients: only the first{' is' if fewer == 1 else f' {fewer} are'} used",
                 )
                 found = again
     what = "the classes" if task == "binary" else f"class {', '.join(found.failed)} from the rest"

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['ALIKE', 'MOST', 'COMPARED', 'REPEATS', 'GRID', 'VARIED', 'REFITS', 'REFIT_ROWS', 'REFIT_ROUNDS', 'spread', 'Probe',
            'row_cost', 'affordable', 'alike', 'kin_of', 'group_name', 'feature_groups', 'reliance', 'disagreement',
-           'reliance_figure', 'Course', 'outputs_of', 'courses', 'course_sentence', 'courses_figure', 'refits',
-           'Steadiness', 'steadiness', 'steadiness_sentence']
+           'reliance_figure', 'Course', 'not_alone', 'outputs_of', 'courses', 'course_sentence', 'courses_figure',
+           'refits', 'Steadiness', 'steadiness', 'steadiness_sentence']
 
 # %% ../../notebooks/models/03b_reliance.ipynb #01b5091d
 from dataclasses import dataclass
@@ -354,6 +354,14 @@ def _grid(x: pd.Series) -> tuple[list, bool]:
     return list(x.dropna().astype(str).value_counts().index[:8]), False
 
 # %% ../../notebooks/models/03b_reliance.ipynb #23c8eaae
+def not_alone(
+    model: object,  # TabularModel
+) -> set[str]:  # names of features
+    "What cannot be varied while all else stays as it is"
+    specs = getattr(model.features, "plan", {"features": []})["features"]
+    return {*kin_of(model)} | {s["name"] for s in specs if s["how"] == "text"}
+
+# %% ../../notebooks/models/03b_reliance.ipynb #49eb6cdf
 def outputs_of(
     model: object,  # TabularModel
     predictions: pd.DataFrame,  # as it gives them
@@ -369,12 +377,12 @@ def courses(
     top: int = 6,  # features
 ) -> list[Course]:  # those that can be varied alone
     "Partial dependence and every row's own curve of the most important features"
-    found, sizes, probe = [], e.importance(), probe.few(VARIED)
+    found, sizes, bound, probe = [], e.importance(), not_alone(probe.model), probe.few(VARIED)
     for name in sizes[sizes > 0].index:
         if len(found) == top:
             break
         values, numeric = _grid(probe.features[name])
-        if len(values) < 2 or name.endswith(("(sin)", "(cos)", ": text")):
+        if len(values) < 2 or name in bound:
             continue
         output = e.outputs[int(np.abs(e.values[:, e.names.index(name)]).mean(axis=0).argmax())]
         kind = probe.features[name].dtype

@@ -7,7 +7,7 @@ __all__ = ['CELLS', 'INNER', 'NEVER', 'ALIKE', 'WIDE', 'KEPT', 'BLIND', 'FIRST',
            'inner_split', 'for_the_metric', 'first_threshold', 'decide_by', 'model_facts', 'make_baseline',
            'new_encoder', 'make_model', 'Encoded', 'Contest', 'repeats', 'open_contest', 'Entry', 'Fit', 'trained_on',
            'fit_candidate', 'fit_baseline', 'cross_validate', 'first_score', 'quiet_threads', 'make_entry', 'judge',
-           'all_scores', 'difference', 'interval', 'standard_error', 'Choice', 'choose']
+           'all_scores', 'enter_constant', 'difference', 'interval', 'standard_error', 'Choice', 'choose']
 
 # %% ../../notebooks/models/03_selection.ipynb #4454ab8b
 import os
@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -578,17 +578,42 @@ def judge(
     return pd.concat(parts).reindex(contest.frame.index[contest.scored]), pd.DataFrame(rows)
 
 # %% ../../notebooks/models/03_selection.ipynb #71497942
+def _each_fold(contest: Contest, oof: pd.DataFrame, metric: Metric) -> list[float]:
+    "A metric of predictions of the rows scored, fold by fold"
+    y, part = contest.y.iloc[contest.scored], contest.part[contest.scored]
+    ats = [np.flatnonzero(part == k) for k in range(contest.folds)]
+    return [metric.score(y.iloc[at], oof.iloc[at], positive=contest.positive) for at in ats]
+
+
 def all_scores(
     contest: Contest,  # rows, folds, metrics
     entry: Entry,  # whose predictions
 ) -> pd.DataFrame:  # the entry's scores with a column for each metric
     "All metrics, fold by fold"
-    scores, part = entry.scores.copy(), contest.part[contest.scored]
+    scores = entry.scores.copy()
     for m in contest.metrics[1:]:
-        ats = [np.flatnonzero(part == k) for k in range(contest.folds)]
-        y = contest.y.iloc[contest.scored]
-        scores[m.name] = [m.score(y.iloc[at], entry.oof.iloc[at], positive=contest.positive) for at in ats]
+        scores[m.name] = _each_fold(contest, entry.oof, m)
     return scores
+
+# %% ../../notebooks/models/03_selection.ipynb #5958b7e9
+def enter_constant(
+    contest: Contest,  # rows, folds, metrics
+) -> Entry:
+    "The same answer for every row, cross-validated"
+    study, name = contest.study, contest.metric.name
+    once, model = (
+        replace(contest, pairs=contest.pairs[: contest.folds]),
+        make_baseline(study, contest.classes, []),
+    )
+    entry = cross_validate(
+        once, model.facts["name"], model.facts["label"], 0, lambda k: fit_baseline(once, [], k)
+    )
+    if contest.classes:
+        decide_by(model, study, contest.y, contest.frame)
+        said = model.fit(contest.frame).predict(contest.frame)["prediction"]
+        entry.oof["prediction"] = said.reindex(entry.oof.index)
+        entry.scores[name] = _each_fold(contest, entry.oof, contest.metric)
+    return entry
 
 # %% ../../notebooks/models/03_selection.ipynb #ee31249d
 def _by_fold(metric: Metric, fold: np.ndarray) -> Metric:
@@ -656,9 +681,10 @@ class Choice:
     chosen: Entry
     best: Entry  # by mean score
     lead: dict[str, tuple[float, float, float]]  # by name: how far the best is ahead, with its interval
-    sentence: str
     rivals: list[Entry] = field(default_factory=list)  # all that could have been taken, judged honestly
     single: Entry | None = None  # the best single model as it was tried
+    passed: dict[str, tuple[float, float, float]] = field(default_factory=dict)  # scored better than the
+    # ensemble, but not surely, and were passed over: by name, how far they are ahead of it
 
 # %% ../../notebooks/models/03_selection.ipynb #e3d77b86
 NEARLY = {"accurate": 0.1, "simple": 1.0}  # standard errors by which a simpler one may be behind
@@ -678,16 +704,4 @@ def choose(
     chosen = min(
         [best, *close], key=lambda e: (e.rank, -value(e)) if e.rank < best.rank or e is best else (99, 0)
     )
-    return Choice(chosen, best, lead, _choice_sentence(best, chosen, lead))
-
-
-def _choice_sentence(best: Entry, chosen: Entry, lead: dict) -> str:
-    if chosen is not best:
-        return (
-            f"{best.label} scored best, but is hardly ahead of {chosen.label}, "
-            "which is simpler and was therefore taken"
-        )
-    unclear = [n for n, (d, low, _) in lead.items() if not low > 0]
-    return f"{best.label} scored best" + (
-        "" if not unclear else ", though not clearly better than every other"
-    )
+    return Choice(chosen, best, lead)
