@@ -313,13 +313,13 @@ def strength_sentence(
     n: int,  # all features; of very many only the most promising are scored
 ) -> str:  # one or two sentences
     "Which feature tells most, and how the computed ones do"
-    best, above = scores.iloc[0], int((scores["score"] > chance).sum())
+    best, above = scores.iloc[0], int((scores["low"] > chance).sum())  # the whole interval is beyond the line
     if not above and n == 1:
         return f"{short(best['column'])} alone tells no more than a useless feature would by chance."
     if not above:
-        return f"None of {plural(n, 'feature')} alone tells more than the best of as many useless ones would by chance."
+        return f"None of {plural(n, 'feature')} alone tells more, with its whole interval, than the best of as many useless ones would by chance."
     text = f"{short(best['column'])} alone scores {fmt_interval(best['score'], best['low'], best['high'])}, the most of all"
-    text += f"; {above} of {plural(n, 'feature')} {'tells' if above == 1 else 'tell'} more than chance."
+    text += f"; {above} of {plural(n, 'feature')} {'tells' if above == 1 else 'tell'} more than chance with the whole interval."
     computed = scores[scores["column"].isin(made)]
     if len(computed) and best["column"] not in made:
         first = computed.iloc[0]
