@@ -3744,6 +3744,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'nbs_lib/trust/findings.py'),
                                         'nbs_lib.trust.findings.Audit.leaks': ( 'trust/findings.html#audit.leaks',
                                                                                 'nbs_lib/trust/findings.py'),
+                                        'nbs_lib.trust.findings.Audit.tested': ( 'trust/findings.html#audit.tested',
+                                                                                 'nbs_lib/trust/findings.py'),
                                         'nbs_lib.trust.findings.Finding': ('trust/findings.html#finding', 'nbs_lib/trust/findings.py'),
                                         'nbs_lib.trust.findings.Finding.category': ( 'trust/findings.html#finding.category',
                                                                                      'nbs_lib/trust/findings.py'),

@@ -27,7 +27,7 @@ from nbs_lib.models.features import (
     moments,
     plan_features,
 )
-from .trust.data import audit_columns, joined
+from .trust.data import COLUMN_ROWS, audit_columns, joined
 from nbs_lib.trust.findings import (
     ANSWERABLE,
     Audit,
