@@ -409,6 +409,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'nbs_lib/core/relations.py'),
                                         'nbs_lib.core.relations.direction': ('core/relations.html#direction', 'nbs_lib/core/relations.py'),
                                         'nbs_lib.core.relations.heatmap': ('core/relations.html#heatmap', 'nbs_lib/core/relations.py'),
+                                        'nbs_lib.core.relations.heatmap_key': ( 'core/relations.html#heatmap_key',
+                                                                                'nbs_lib/core/relations.py'),
                                         'nbs_lib.core.relations.numeric_panel': ( 'core/relations.html#numeric_panel',
                                                                                   'nbs_lib/core/relations.py'),
                                         'nbs_lib.core.relations.pairs_sentence': ( 'core/relations.html#pairs_sentence',

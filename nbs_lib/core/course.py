@@ -207,7 +207,7 @@ def season_note(
 def missing_figure(
     over_time: pd.DataFrame,  # columns by units of time
 ) -> object:  # matplotlib Figure
-    "Share missing by column and time: the darker, the more"
+    "Share missing by column and time: the stronger the colour, the more"
     import matplotlib.pyplot as plt
 
     look.use_style()
