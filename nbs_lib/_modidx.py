@@ -933,7 +933,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'nbs_lib.features.target_of': ('features.html#target_of', 'nbs_lib/features.py'),
                                   'nbs_lib.features.try_future': ('features.html#try_future', 'nbs_lib/features.py'),
                                   'nbs_lib.features.undated': ('features.html#undated', 'nbs_lib/features.py'),
-                                  'nbs_lib.features.unit_codes': ('features.html#unit_codes', 'nbs_lib/features.py'),
                                   'nbs_lib.features.unit_of': ('features.html#unit_of', 'nbs_lib/features.py'),
                                   'nbs_lib.features.worth_drawing': ('features.html#worth_drawing', 'nbs_lib/features.py')},
             'nbs_lib.integrations.jupyter': { 'nbs_lib.integrations.jupyter._jupyter_server_extension_points': ( 'integrations/jupyter.html#_jupyter_server_extension_points',

@@ -6,7 +6,7 @@
 __all__ = ['ORIGINS', 'DAYS', 'by_origin', 'made_names', 'counts_sentence', 'missing_sentence', 'computed_first', 'history_table',
            'known_moments', 'rewrite_future', 'try_future', 'by_definition', 'same', 'agreement', 'future_sentence',
            'served_alone', 'undated', 'idle_answers', 'feature_kinds', 'score_label', 'strength_sentence', 'target_of',
-           'unit_codes', 'worth_drawing', 'along', 'unit_of', 'along_figure', 'range_title', 'alike', 'encodings',
+           'worth_drawing', 'along', 'unit_of', 'along_figure', 'range_title', 'alike', 'encodings',
            'categories_sentence']
 
 # %% ../notebooks/02_features.ipynb #af888341
@@ -27,6 +27,7 @@ from nbs_lib.models.features import (
     moments,
     plan_features,
 )
+from .tasks.intervals import dependence
 from .trust.data import COLUMN_ROWS, audit_columns, joined
 from nbs_lib.trust.findings import (
     ANSWERABLE,
@@ -340,14 +341,6 @@ def target_of(
     wanted = plan["positive"] if study.task == "binary" else train[study.target].value_counts().index[0]
     named = title if study.task == "binary" and study.title else f"{title} {short(wanted)}"
     return (train[study.target] == wanted).to_numpy(dtype=float), f"share of {named}", percent
-
-
-def unit_codes(
-    groups: pd.Series,  # the unit of each row
-) -> np.ndarray:  # integers from 0
-    "One number for each unit; a row whose unit is missing is one of its own"
-    codes, found = pd.factorize(groups)
-    return np.where(codes < 0, len(found) + np.arange(len(codes)), codes)
 
 # %% ../notebooks/02_features.ipynb #bd719714
 def worth_drawing(

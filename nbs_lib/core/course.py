@@ -87,9 +87,12 @@ def course_sentence(
     if len(enough) < 3:
         return f"There are too few rows by {bins.unit} to say how the {what} moves."
     write, low, high = target_say(study), enough["value"].idxmin(), enough["value"].idxmax()
-    if course["low"][high] <= course["high"][low]:
+    moves = f"By {bins.unit}, the {what} moves between {write(course['value'][low])} ({moment(bins, low)}) and {write(course['value'][high])} ({moment(bins, high)})"
+    if enough["low"].isna().all():
+        return f"{moves}; the rows of one {bins.unit} hang together, so there are no intervals to hold this against."
+    if not course["low"][high] > course["high"][low]:
         return f"The {what} shows no clear movement by {bins.unit}: all intervals overlap."
-    return f"By {bins.unit}, the {what} moves between {write(course['value'][low])} ({moment(bins, low)}) and {write(course['value'][high])} ({moment(bins, high)})."
+    return f"{moves}."
 
 # %% ../../notebooks/core/03e_course.ipynb #bf88a6ac
 _WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
@@ -162,8 +165,9 @@ def calendar_sentences(
     )
     if few:
         first += f"; not compared, with fewer than {fmt(round(least))} rows each: {', '.join(few)}"
+    level = [f"by {p} no clear difference" for p in means if p not in {f[1] for f in found}]
     ranges = [f"by {p} from {write(e[0][0])} to {write(e[1][0])}" for _, p, e, _, _ in found]
-    return f"{first}.", f"{first_up(what)}: {', '.join(ranges)}"
+    return f"{first}.", f"{first_up(what)}: {', '.join([*ranges, *level])}"
 
 # %% ../../notebooks/core/03e_course.ipynb #424a2ffb
 def thirds(

@@ -17,7 +17,7 @@ from .show import DASH, percent, plural, short
 from .splits import Split
 from .study import Study
 from .tables import Table
-from .words import first_up, share_interval, target_numbers, target_say, unit_codes
+from .words import first_up, share_interval, target_numbers, target_say
 
 # %% ../../notebooks/core/03f_portrait.ipynb #ca18290d
 def roles(
@@ -234,13 +234,12 @@ def twins(
 def class_table(
     train: pd.DataFrame,  # training rows
     study: Study,  # a classification
+    units: np.ndarray | None = None,  # integers: rows with the same one are not independent
 ) -> pd.DataFrame:  # class, rows, share, low, high; most frequent first
     "Each class with its share and interval"
-    groups, rows = unit_codes(train, study), []
+    rows = []
     for name, n in train[study.target].value_counts().items():
-        one = profile.mean_by(target_numbers(train, study, name), np.zeros(len(train), int), 1, groups).iloc[
-            0
-        ]
+        one = profile.mean_by(target_numbers(train, study, name), np.zeros(len(train), int), 1, units).iloc[0]
         rows.append((str(name), int(n), one["value"], one["low"], one["high"]))
     return pd.DataFrame(rows, columns=["class", "rows", "share", "low", "high"])
 
@@ -248,6 +247,7 @@ def class_table(
 def target_sentence(
     train: pd.DataFrame,  # training rows
     study: Study,  # names the target
+    units: np.ndarray | None = None,  # integers: rows with the same one are not independent
 ) -> str:  # one or two sentences
     "How the target is distributed"
     n = plural(len(train), "training row")
@@ -256,7 +256,7 @@ def target_sentence(
         low, middle, high = (target_say(study)(v) for v in np.quantile(y, [0.05, 0.5, 0.95]))
         zero = f"; {percent(share)} are exactly 0" if (share := float((y == 0).mean())) > 0.01 else ""
         return f"{first_up(study.title) if study.title else study.target}: half of the {n} lie below {middle}, nine in ten between {low} and {high}{zero}."
-    table = class_table(train, study)
+    table = class_table(train, study, units)
     chosen = study.positive if study.task == "binary" and study.positive else table["class"].iloc[-1]
     row = table[table["class"] == chosen].iloc[0]
     share = f"{share_interval(row)} of the {n}"

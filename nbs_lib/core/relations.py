@@ -25,7 +25,6 @@ from nbs_lib.core.words import (
     target_say,
     target_scale,
     target_words,
-    unit_codes,
     with_unit,
 )
 
@@ -47,11 +46,12 @@ def relation(
     column: str,  # which one
     study: Study,  # names the target
     of: str = "",  # multiclass: the class that is meant
+    units: np.ndarray | None = None,  # integers: rows with the same one are not independent
 ) -> Relation:  # with at most ten bins or six categories
     "The mean of the target by bin of one column"
     binned = profile.bin_column(train[column], kinds[column], int(np.clip(len(train) // 25, 4, 10)), keep=6)
     y = target_numbers(train, study, of)
-    means = profile.mean_by(y, binned.codes, len(binned.labels), unit_codes(train, study))
+    means = profile.mean_by(y, binned.codes, len(binned.labels), units)
     numeric = profile.is_continuous(train[column], kinds[column])
     return Relation(column, of, binned, means, profile.as_numbers(train[column]) if numeric else None)
 
