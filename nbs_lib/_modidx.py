@@ -403,6 +403,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'nbs_lib/core/relations.py'),
                                         'nbs_lib.core.relations._spread_out': ( 'core/relations.html#_spread_out',
                                                                                 'nbs_lib/core/relations.py'),
+                                        'nbs_lib.core.relations.bins_text': ('core/relations.html#bins_text', 'nbs_lib/core/relations.py'),
                                         'nbs_lib.core.relations.category_panel': ( 'core/relations.html#category_panel',
                                                                                    'nbs_lib/core/relations.py'),
                                         'nbs_lib.core.relations.cluster_title': ( 'core/relations.html#cluster_title',
