@@ -63,12 +63,12 @@ def table_sentence(
     return f"{plural(len(table.frame), 'row')} and {plural(len(role), 'column')}: {plural(n_features, 'possible feature')}{beside}."
 
 # %% ../../notebooks/core/03f_portrait.ipynb #88b471a6
-def _example(value: str, kind: str) -> str:
+def _example(value: str, kind: str, figures: int = 5) -> str:
     "A value of a column, as short as it can be"
     if kind == "date":
         return short(value.replace("T", " ")[:16], 20)
     try:
-        return value_text(float(value)) if kind == "number" and "." in value else short(value, 20)
+        return value_text(float(value), figures) if kind == "number" and "." in value else short(value, 20)
     except ValueError:
         return short(value, 20)
 
@@ -189,7 +189,8 @@ def missing_sentence(
 ) -> str:  # one or two sentences
     "What is missing"
     worst = gone.idxmax()
-    text = f"{short(worst)} is missing most often, in {percent(gone[worst])} of the rows"
+    often = "is missing most often" if (gone > 0).sum() > 1 else "alone has missing values"
+    text = f"{short(worst)} {often}, in {percent(gone[worst])} of the rows"
     if stories:
         name, story = next(iter(stories.items()))
         begins = story if story.startswith(("starts", "stops")) else f"goes {story} over time"
@@ -292,7 +293,8 @@ def column_facts(
     rare = (found["kind"] == "number") & (
         found["top_share"] < 0.001
     )  # a measure: its values hardly come twice
-    typical = [DASH if few else short(t, 24) for t, few in zip(found["top"], rare, strict=True)]
+    tops = zip(found["top"], found["kind"], rare, strict=True)
+    typical = [DASH if few else _example(str(t), kind, 4) for t, kind, few in tops]
     rows = pd.DataFrame(
         {
             "column": found.index,

@@ -659,7 +659,7 @@ def time_bins(
     labels = [
         (first + i).start_time.to_period("Q").strftime(form)
         if name == "quarter"
-        else (first + i).start_time.strftime(form)
+        else max((first + i).start_time, time.min()).strftime(form)  # no label before the first row
         for i in range(k)
     ]
     return TimeBins(ordinals[at], labels, name)
