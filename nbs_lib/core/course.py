@@ -123,7 +123,7 @@ def calendar_figure(
     fig, axes = look.small_multiples(len(means), columns=len(means), height=2.0)
     for ax, (part, (m, labels)) in zip(axes, means.items(), strict=True):
         known = np.flatnonzero(m["rows"] >= 5)
-        at = np.arange(known.min(initial=0), known.max(initial=0) + 1)
+        at = np.arange(*known[[0, -1]] + [0, 1]) if len(known) else known
         m = m.where(m["rows"] >= 5).iloc[at]  # the line breaks where there is nothing to show
         share = 0.3 * m["rows"].fillna(0) / max(m["rows"].max(), 1)
         ax.bar(at, share, width=0.8, color=PALETTE["grey"], alpha=0.3, transform=ax.get_xaxis_transform())

@@ -120,10 +120,12 @@ def find_copies(
     usual = _at_other_times(t.sum(1), train[study.time]) if study.split.by == "time" else 0.0
     n, most = int(same.sum()), 3 * chance + 2 * usual * len(h) + 3
     found = f"{n:,} of {len(h):,} holdout rows ({percent(n / len(h))})"
-    by_chance = f"about {fmt(round(chance))}" if chance >= 1 else "fewer than 1"
-    expected = f"up to {int(most):,}: chance, a rough guess, gives {by_chance}; three times as many and 3 are let pass"
+    by_chance = f"about {fmt(round(chance))}" if chance >= 1 else "below 1"
+    expected = (
+        f"up to {int(most):,}: 3 + 3 × chance ({by_chance})"  # a rough guess, since columns go together
+    )
     if usual:
-        expected += f", and twice the {percent(usual)} of training rows that stand there with another date"
+        expected += f" + 2 × the {percent(usual)} of training rows that stand there with another date"
     if n >= 0.99 * len(h) and n > most and len(np.unique(h.sum(1))) > 0.5 * len(h):
         return [
             Finding(
@@ -232,7 +234,7 @@ def _but_one(
             "NEAR-COPIES",
             len(columns),
             f"{near.max():,} of {len(h):,} agree with a training row in all columns but {short(columns[worst[0]])}",
-            "not more than training rows among themselves, or by chance",
+            "no more than within training, or by chance",
         )
     ]
 
