@@ -6,7 +6,7 @@
 __all__ = ['ORIGINS', 'DAYS', 'by_origin', 'made_names', 'counts_sentence', 'missing_sentence', 'computed_first', 'history_table',
            'known_moments', 'rewrite_future', 'try_future', 'by_definition', 'same', 'agreement', 'future_sentence',
            'served_alone', 'undated', 'idle_answers', 'feature_kinds', 'score_label', 'strength_sentence', 'target_of',
-           'unit_codes', 'worth_drawing', 'along', 'unit_of', 'along_figure', 'range_title', 'alike', 'encodings',
+           'worth_drawing', 'along', 'unit_of', 'along_figure', 'range_title', 'alike', 'encodings',
            'categories_sentence']
 
 # %% ../notebooks/02_features.ipynb #af888341
@@ -27,7 +27,8 @@ from nbs_lib.models.features import (
     moments,
     plan_features,
 )
-from .trust.data import audit_columns, joined
+from .tasks.intervals import dependence
+from .trust.data import COLUMN_ROWS, audit_columns, joined
 from nbs_lib.trust.findings import (
     ANSWERABLE,
     Audit,
@@ -88,6 +89,11 @@ def counts_sentence(
     return f"The model sees {plural(n, 'feature')}: {plain} and {made} computed{look_back}."
 
 # %% ../notebooks/02_features.ipynb #2cee6f9c
+def _quoted(name: str) -> str:
+    "A feature's name in a sentence; in quotation marks where it has spaces, or it would read as part of it"
+    return f'"{short(name)}"' if " " in str(name) else short(name)
+
+
 def missing_sentence(
     dictionary: pd.DataFrame,  # from `feature_dictionary`
 ) -> str:  # one sentence
@@ -96,9 +102,11 @@ def missing_sentence(
     if gaps.empty:
         return "No feature has a missing value in the training rows."
     worst = gaps.iloc[0]
+    if len(gaps) == 1:
+        return f"Of {plural(len(dictionary), 'feature')} only {_quoted(worst['name'])} has missing values, in {percent(worst['missing'])} of the rows."
     return (
         f"{len(gaps)} of {plural(len(dictionary), 'feature')} {'has' if len(gaps) == 1 else 'have'} missing values, "
-        f"most of all {short(worst['name'])} with {percent(worst['missing'])}."
+        f"most of all {_quoted(worst['name'])} with {percent(worst['missing'])}."
     )
 
 
@@ -313,17 +321,17 @@ def strength_sentence(
     n: int,  # all features; of very many only the most promising are scored
 ) -> str:  # one or two sentences
     "Which feature tells most, and how the computed ones do"
-    best, above = scores.iloc[0], int((scores["score"] > chance).sum())
+    best, above = scores.iloc[0], int((scores["low"] > chance).sum())  # the whole interval is beyond the line
     if not above and n == 1:
-        return f"{short(best['column'])} alone tells no more than a useless feature would by chance."
+        return f"{_quoted(best['column'])} alone tells no more than a useless feature would by chance."
     if not above:
-        return f"None of {plural(n, 'feature')} alone tells more than the best of as many useless ones would by chance."
-    text = f"{short(best['column'])} alone scores {fmt_interval(best['score'], best['low'], best['high'])}, the most of all"
-    text += f"; {above} of {plural(n, 'feature')} {'tells' if above == 1 else 'tell'} more than chance."
+        return f"None of {plural(n, 'feature')} alone tells more, with its whole interval, than the best of as many useless ones would by chance."
+    text = f"{_quoted(best['column'])} alone scores {fmt_interval(best['score'], best['low'], best['high'])}, the most of all"
+    text += f"; {above} of {plural(n, 'feature')} {'tells' if above == 1 else 'tell'} more than chance with the whole interval."
     computed = scores[scores["column"].isin(made)]
     if len(computed) and best["column"] not in made:
         first = computed.iloc[0]
-        text += f" The strongest computed one is {short(first['column'])} with {fmt_interval(first['score'], first['low'], first['high'])}."
+        text += f" The strongest computed one is {_quoted(first['column'])} with {fmt_interval(first['score'], first['low'], first['high'])}."
     return text
 
 # %% ../notebooks/02_features.ipynb #99e676d0
@@ -340,14 +348,6 @@ def target_of(
     wanted = plan["positive"] if study.task == "binary" else train[study.target].value_counts().index[0]
     named = title if study.task == "binary" and study.title else f"{title} {short(wanted)}"
     return (train[study.target] == wanted).to_numpy(dtype=float), f"share of {named}", percent
-
-
-def unit_codes(
-    groups: pd.Series,  # the unit of each row
-) -> np.ndarray:  # integers from 0
-    "One number for each unit; a row whose unit is missing is one of its own"
-    codes, found = pd.factorize(groups)
-    return np.where(codes < 0, len(found) + np.arange(len(codes)), codes)
 
 # %% ../notebooks/02_features.ipynb #bd719714
 def worth_drawing(
@@ -441,7 +441,7 @@ def range_title(
 ) -> str:  # a title
     "How far the target's mean moves along a feature"
     low, high = curve["value"].min(), curve["value"].max()
-    return f"Along {short(name)}, the {what} lies between {write(low)} and {write(high)}"
+    return f"Along {_quoted(name)}, the {what} lies between {write(low)} and {write(high)}"
 
 # %% ../notebooks/02_features.ipynb #6a1fe35c
 def alike(

@@ -273,3 +273,17 @@ def test_a_column_scores_the_same_in_exploration_and_features(explore, task):
     same = before.index.intersection(after.index)
     assert {"x0", "x1", "x2", "colour"} <= set(same)
     assert before[same].to_dict() == after[same].to_dict()
+
+
+def test_rows_of_one_day_share_events(explore):
+    rng = np.random.default_rng(0)
+    day = np.repeat(np.arange(60), 20)
+    frame = pd.DataFrame(
+        {"when": pd.Timestamp("2024-01-01") + pd.to_timedelta(day, "D"), "x": rng.normal(size=1200)}
+    )
+    frame["wet"] = np.where(rng.normal(size=60)[day] + 0.5 * rng.normal(size=1200) > 0, "yes", "no")
+    got = explore(frame, "wet", "binary", positive="yes", time="when", split={"by": "time"})
+    assert "Intervals count whole days" in got.html and "independent" not in got.findings
+    share = got.names["classes"].set_index("class").loc["yes"]
+    alone = got.names["profile"].wilson(share["rows"], len(got.read("train")))
+    assert share["high"] - share["low"] > 2 * (alone[1] - alone[0])

@@ -434,3 +434,13 @@ def test_scikit_learn_can_clone_and_chain():
     encoder = make_encoder("linear", FeatureBuilder(plan).fit_transform(frame), "binary")
     model = clone(make_pipeline(FeatureBuilder(plan), encoder, LogisticRegression()))
     assert set(model.fit(frame, frame["y"]).predict(frame)) == {"yes", "no"}
+
+
+def test_only_a_whole_interval_beyond_the_line_tells_more_than_chance():
+    from nbs_lib.features import strength_sentence
+
+    scores = pd.DataFrame(
+        {"column": ["a", "b"], "score": [0.9, 0.62], "low": [0.85, 0.55], "high": [0.95, 0.69]}
+    )
+    assert "1 of 2 features tells more than chance" in strength_sentence(scores, [], 0.6, 2)
+    assert strength_sentence(scores, [], 0.87, 2).startswith("None of 2 features")

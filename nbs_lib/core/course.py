@@ -14,7 +14,7 @@ from . import profile
 from . import show as look
 from .profile import TimeBins
 from .relations import whiskers
-from .show import PALETTE, WIDTH, plural, short
+from .show import PALETTE, WIDTH, fmt, plural, short
 from .study import Study
 from .words import first_up, target_say
 
@@ -87,9 +87,12 @@ def course_sentence(
     if len(enough) < 3:
         return f"There are too few rows by {bins.unit} to say how the {what} moves."
     write, low, high = target_say(study), enough["value"].idxmin(), enough["value"].idxmax()
-    if course["low"][high] <= course["high"][low]:
+    moves = f"By {bins.unit}, the {what} moves between {write(course['value'][low])} ({moment(bins, low)}) and {write(course['value'][high])} ({moment(bins, high)})"
+    if enough["low"].isna().all():
+        return f"{moves}; the rows of one {bins.unit} hang together, so there are no intervals to hold this against."
+    if not course["low"][high] > course["high"][low]:
         return f"The {what} shows no clear movement by {bins.unit}: all intervals overlap."
-    return f"By {bins.unit}, the {what} moves between {write(course['value'][low])} ({moment(bins, low)}) and {write(course['value'][high])} ({moment(bins, high)})."
+    return f"{moves}."
 
 # %% ../../notebooks/core/03e_course.ipynb #bf88a6ac
 _WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
@@ -119,9 +122,10 @@ def calendar_figure(
     "Mean of the target along the calendar"
     fig, axes = look.small_multiples(len(means), columns=len(means), height=2.0)
     for ax, (part, (m, labels)) in zip(axes, means.items(), strict=True):
-        at = np.flatnonzero(m["rows"] >= 5)
-        m = m.iloc[at]
-        share = 0.3 * m["rows"] / max(m["rows"].max(), 1)
+        known = np.flatnonzero(m["rows"] >= 5)
+        at = np.arange(*known[[0, -1]] + [0, 1]) if len(known) else known
+        m = m.where(m["rows"] >= 5).iloc[at]  # the line breaks where there is nothing to show
+        share = 0.3 * m["rows"].fillna(0) / max(m["rows"].max(), 1)
         ax.bar(at, share, width=0.8, color=PALETTE["grey"], alpha=0.3, transform=ax.get_xaxis_transform())
         ax.errorbar(
             at, scale * m["value"], whiskers(m, scale), color=PALETTE["accent"], marker="o", ms=3, lw=1.2
@@ -137,21 +141,33 @@ def calendar_sentences(
     means: dict[str, tuple[pd.DataFrame, list[str]]],  # part to means by code, and labels
     study: Study,  # for the words
     what: str,  # what is averaged
-) -> list[str]:  # one for each part with a rhythm, the strongest first; at least one
+) -> tuple[str, str]:  # the finding; the figure's title
     "The parts of the calendar along which the target moves"
     found, write = [], target_say(study)
     for part, (m, labels) in means.items():
-        m = m[m["rows"] >= max(30, 0.01 * m["rows"].sum())]
+        least = max(30, 0.01 * m["rows"].sum())
+        few = [labels[i] for i in m.index[(m["rows"] >= 5) & (m["rows"] < least)]]
+        m = m[m["rows"] >= least]
         if len(m) > 1:
             low, high = m["value"].idxmin(), m["value"].idxmax()
             if m["low"][high] > m["high"][low]:
-                ends = f"from {write(m['value'][low])} ({labels[low]}) to {write(m['value'][high])} ({labels[high]})"
-                found.append((m["value"][high] - m["value"][low], part, ends))
+                ends = [(m["value"][i], labels[i]) for i in (low, high)]
+                found.append((m["value"][high] - m["value"][low], part, ends, few, least))
     found.sort(key=lambda f: -f[0])
     if not found:
-        return [f"The {what} shows no clear rhythm: all intervals overlap."]
-    first = f"The {what} moves most by {found[0][1]}: {found[0][2]}."
-    return [first, *(f"By {part}, the {what} goes {ends}" for _, part, ends in found[1:])]
+        return (
+            f"The {what} shows no clear rhythm: all intervals overlap.",
+            f"{first_up(what)} by {' and '.join(means)}",
+        )
+    _, part, ends, few, least = found[0]
+    first = f"The {what} moves most by {part}: from " + " to ".join(
+        f"{write(v)} ({label})" for v, label in ends
+    )
+    if few:
+        first += f"; not compared, with fewer than {fmt(round(least))} rows each: {', '.join(few)}"
+    level = [f"by {p} no clear difference" for p in means if p not in {f[1] for f in found}]
+    ranges = [f"by {p} from {write(e[0][0])} to {write(e[1][0])}" for _, p, e, _, _ in found]
+    return f"{first}.", f"{first_up(what)}: {', '.join([*ranges, *level])}"
 
 # %% ../../notebooks/core/03e_course.ipynb #424a2ffb
 def thirds(
@@ -195,7 +211,7 @@ def season_note(
 def missing_figure(
     over_time: pd.DataFrame,  # columns by units of time
 ) -> object:  # matplotlib Figure
-    "Share missing by column and time: the darker, the more"
+    "Share missing by column and time: the stronger the colour, the more"
     import matplotlib.pyplot as plt
 
     look.use_style()

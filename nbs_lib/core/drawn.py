@@ -27,10 +27,11 @@ def _names_at(axis: Any) -> dict[float, str]:
         return {}
     places = np.asarray(locator(), float)
     names = [str(n).strip() for n in formatter.format_ticks(places)]
-    # numbers written out are numbers still: a logarithmic axis with chosen ticks
+    # numbers written out are numbers still: a logarithmic axis with chosen ticks; other ones at 0, 1, 2 … are names
     written = [n.replace("−", "-").replace(",", "").rstrip("%\u00a0 ") for n in names]
     numbers = all(not w or w.replace(".", "", 1).lstrip("-").isdigit() for w in written)
-    return {} if numbers else dict(zip(places.tolist(), names, strict=True))
+    ranks = places.tolist() == list(range(len(places))) and written != [f"{p:g}" for p in places]
+    return {} if numbers and not ranks else dict(zip(places.tolist(), names, strict=True))
 
 
 def axis_reader(

@@ -66,12 +66,13 @@ def sensitive_table(
     kinds: dict[str, str],  # kind of each column
     study: Study,  # names the attributes
     of: str = "",  # multiclass: the class that is meant
+    units: np.ndarray | None = None,  # integers: rows with the same one are not independent
 ) -> pd.DataFrame:  # attribute, group, rows, share, value, low, high, named (False for others and missing)
     "Size and target of every sensitive group"
     y, rows = target_numbers(train, study, of), []
     for column in (c for c in study.sensitive if c in train):
         binned = profile.bin_column(train[column], kinds[column], 6, keep=10)
-        means = profile.mean_by(y, binned.codes, len(binned.labels), unit_codes(train, study))
+        means = profile.mean_by(y, binned.codes, len(binned.labels), units)
         labels = binned.labels
         if binned.centres is not None and len(np.unique(train[column].dropna())) > len(labels):
             ends = pd.Series(profile.as_numbers(train[column])).groupby(binned.codes).agg(["min", "max"])

@@ -17,7 +17,7 @@ from .show import DASH, percent, plural, short
 from .splits import Split
 from .study import Study
 from .tables import Table
-from .words import first_up, share_interval, target_numbers, target_say, unit_codes
+from .words import first_up, share_interval, target_numbers, target_say
 
 # %% ../../notebooks/core/03f_portrait.ipynb #ca18290d
 def roles(
@@ -63,12 +63,12 @@ def table_sentence(
     return f"{plural(len(table.frame), 'row')} and {plural(len(role), 'column')}: {plural(n_features, 'possible feature')}{beside}."
 
 # %% ../../notebooks/core/03f_portrait.ipynb #88b471a6
-def _example(value: str, kind: str) -> str:
+def _example(value: str, kind: str, figures: int = 5) -> str:
     "A value of a column, as short as it can be"
     if kind == "date":
         return short(value.replace("T", " ")[:16], 20)
     try:
-        return value_text(float(value)) if kind == "number" and "." in value else short(value, 20)
+        return value_text(float(value), figures) if kind == "number" and "." in value else short(value, 20)
     except ValueError:
         return short(value, 20)
 
@@ -189,7 +189,8 @@ def missing_sentence(
 ) -> str:  # one or two sentences
     "What is missing"
     worst = gone.idxmax()
-    text = f"{short(worst)} is missing most often, in {percent(gone[worst])} of the rows"
+    often = "is missing most often" if (gone > 0).sum() > 1 else "alone has missing values"
+    text = f"{short(worst)} {often}, in {percent(gone[worst])} of the rows"
     if stories:
         name, story = next(iter(stories.items()))
         begins = story if story.startswith(("starts", "stops")) else f"goes {story} over time"
@@ -234,13 +235,12 @@ def twins(
 def class_table(
     train: pd.DataFrame,  # training rows
     study: Study,  # a classification
+    units: np.ndarray | None = None,  # integers: rows with the same one are not independent
 ) -> pd.DataFrame:  # class, rows, share, low, high; most frequent first
     "Each class with its share and interval"
-    groups, rows = unit_codes(train, study), []
+    rows = []
     for name, n in train[study.target].value_counts().items():
-        one = profile.mean_by(target_numbers(train, study, name), np.zeros(len(train), int), 1, groups).iloc[
-            0
-        ]
+        one = profile.mean_by(target_numbers(train, study, name), np.zeros(len(train), int), 1, units).iloc[0]
         rows.append((str(name), int(n), one["value"], one["low"], one["high"]))
     return pd.DataFrame(rows, columns=["class", "rows", "share", "low", "high"])
 
@@ -248,6 +248,7 @@ def class_table(
 def target_sentence(
     train: pd.DataFrame,  # training rows
     study: Study,  # names the target
+    units: np.ndarray | None = None,  # integers: rows with the same one are not independent
 ) -> str:  # one or two sentences
     "How the target is distributed"
     n = plural(len(train), "training row")
@@ -256,7 +257,7 @@ def target_sentence(
         low, middle, high = (target_say(study)(v) for v in np.quantile(y, [0.05, 0.5, 0.95]))
         zero = f"; {percent(share)} are exactly 0" if (share := float((y == 0).mean())) > 0.01 else ""
         return f"{first_up(study.title) if study.title else study.target}: half of the {n} lie below {middle}, nine in ten between {low} and {high}{zero}."
-    table = class_table(train, study)
+    table = class_table(train, study, units)
     chosen = study.positive if study.task == "binary" and study.positive else table["class"].iloc[-1]
     row = table[table["class"] == chosen].iloc[0]
     share = f"{share_interval(row)} of the {n}"
@@ -292,7 +293,8 @@ def column_facts(
     rare = (found["kind"] == "number") & (
         found["top_share"] < 0.001
     )  # a measure: its values hardly come twice
-    typical = [DASH if few else short(t, 24) for t, few in zip(found["top"], rare, strict=True)]
+    tops = zip(found["top"], found["kind"], rare, strict=True)
+    typical = [DASH if few else _example(str(t), kind, 4) for t, kind, few in tops]
     rows = pd.DataFrame(
         {
             "column": found.index,

@@ -48,9 +48,16 @@ def mean_by(
     n = np.bincount(bins, minlength=k)
     total = np.bincount(bins, weights=y, minlength=k)
     mean = np.divide(total, n, out=np.full(k, np.nan), where=n > 0)
+    share = bool(np.isin(y, (0, 1)).all())
     if groups is not None:
-        half = Z95 * _clustered_error(y - mean[bins], bins, groups[keep], n)
-    elif np.isin(y, (0, 1)).all():
+        error, m = _clustered_error(y - mean[bins], bins, groups[keep], n)
+        half = (Z95 + 2.4 / np.maximum(m - 1, 1)) * error
+        if share:  # the rows that would give this interval; where all are alike, the groups
+            worth = mean * (1 - mean) * Z95**2 / np.maximum(half, 1e-12) ** 2
+            worth = np.where((mean > 0) & (mean < 1), np.minimum(worth, n), m)
+            low, high = (np.where(np.isnan(half), np.nan, end) for end in wilson(mean * worth, worth))
+            return pd.DataFrame({"rows": n, "value": mean, "low": low, "high": high})
+    elif share:
         low, high = wilson(total, n)
         return pd.DataFrame({"rows": n, "value": mean, "low": low, "high": high})
     else:
@@ -60,8 +67,10 @@ def mean_by(
     return pd.DataFrame({"rows": n, "value": mean, "low": mean - half, "high": mean + half})
 
 # %% ../../notebooks/core/03a_profile.ipynb #411412d6
-def _clustered_error(residual: np.ndarray, bins: np.ndarray, groups: np.ndarray, n: np.ndarray) -> np.ndarray:
-    "Standard error of each bin's mean when the rows of a group go together; missing for a single group"
+def _clustered_error(
+    residual: np.ndarray, bins: np.ndarray, groups: np.ndarray, n: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    "Standard error of each bin's mean when the rows of a group go together, missing for a single group; groups"
     pair, first = np.unique(
         bins.astype(np.int64) * (int(groups.max(initial=0)) + 1) + groups, return_inverse=True
     )
@@ -70,7 +79,7 @@ def _clustered_error(residual: np.ndarray, bins: np.ndarray, groups: np.ndarray,
     m = np.bincount(bin_of, minlength=len(n))
     variance = np.bincount(bin_of, weights=sums**2, minlength=len(n))
     scale = np.divide(m, m - 1, out=np.full(len(n), np.nan), where=m > 1)
-    return np.sqrt(variance * scale) / np.maximum(n, 1)
+    return np.sqrt(variance * scale) / np.maximum(n, 1), m
 
 # %% ../../notebooks/core/03a_profile.ipynb #1d2fb98e
 @dataclass
@@ -378,17 +387,19 @@ def normal_quantile(
 def chance_level(
     target: Target,  # from `prepare_target`
     n_columns: int,  # how many were tried
+    scores: pd.DataFrame,  # from `score_columns`
 ) -> float:  # on the scale of the scores
     "The score that the best of `n_columns` useless columns exceeds once in twenty times"
-    z = normal_quantile(1 - 0.05 / max(n_columns, 1))
+    n, middle = max(len(target.y), 4), 0.0 if target.y.ndim == 1 else 0.5
+    twice = 1.0 if target.y.ndim > 1 and target.y.shape[1] > 1 else np.sqrt(2)
     if target.y.ndim == 1:
-        units = len(target.y) if target.groups is None else len(np.unique(target.groups))
-        return min(np.sqrt(2) * z / np.sqrt(max(units - 1, 1)), 1.0)
-    units = max(target.y.shape[0] if target.groups is None else len(np.unique(target.groups)), 4)
-    share = np.clip(target.y.mean(0), 1 / units, 1 - 1 / units)
-    n1, n0 = share * units, (1 - share) * units
-    spread = np.mean(np.sqrt((units + 1) / (12 * n1 * n0))) * (np.sqrt(2) if len(share) == 1 else 1)
-    return float(min(0.5 + z * spread, 1.0))
+        error = 1 / np.sqrt(n - 1)
+    else:
+        share = np.clip(target.y.mean(0), 1 / n, 1 - 1 / n)
+        error = np.mean(np.sqrt((n + 1) / (12 * share * (1 - share)))) / n
+    if target.groups is not None and len(scores):
+        error = max(error, float((scores["high"] - scores["low"]).median()) / (2 * Z95))
+    return float(min(middle + twice * error * normal_quantile(1 - 0.05 / max(n_columns, 1)), 1.0))
 
 # %% ../../notebooks/core/03a_profile.ipynb #02e6fddc
 def screen_columns(
@@ -648,7 +659,7 @@ def time_bins(
     labels = [
         (first + i).start_time.to_period("Q").strftime(form)
         if name == "quarter"
-        else (first + i).start_time.strftime(form)
+        else max((first + i).start_time, time.min()).strftime(form)  # no label before the first row
         for i in range(k)
     ]
     return TimeBins(ordinals[at], labels, name)

@@ -58,6 +58,11 @@ def sort_numbers(
     return Sorted(name, values, values[starts], np.diff(np.r_[starts, len(values)]))
 
 # %% ../../notebooks/core/03b_quality.ipynb #97c644b0
+def _value(x: float) -> str:
+    "A value of a column: thousands are separated from five digits on, so that years stay as they are"
+    return value_text(x, 4) if abs(x) < 10_000 else fmt(x)
+
+
 def far_out(
     column: Sorted,  # a numeric column
 ) -> list[Issue]:  # none or one
@@ -75,12 +80,12 @@ def far_out(
     if below + above <= 1e-4 * len(column.values):
         return []
     parts = [
-        f"{n:,} {word} {fmt(limit)}"
+        f"{n:,} {word} {_value(limit)}"
         for n, word, limit in ((below, "below", low), (above, "above", high))
         if n
     ]
     return [
-        Issue(column.name, "far-out values", below + above, f"{' and '.join(parts)}; median {fmt(middle)}")
+        Issue(column.name, "far-out values", below + above, f"{' and '.join(parts)}; median {_value(middle)}")
     ]
 
 # %% ../../notebooks/core/03b_quality.ipynb #862eb587
@@ -116,7 +121,7 @@ def stand_ins(
                     column.name,
                     "isolated value",
                     int(count),
-                    f"{fmt(value)}, next {fmt(value - gap if value == distinct[-1] else value + gap)}",
+                    f"{_value(value)}, next {_value(value - gap if value == distinct[-1] else value + gap)}",
                 )
             )
     return found

@@ -139,7 +139,7 @@ def _cell(value: Any, text: str, numeric: bool, bar: float | None) -> str:
         style = f' style="--b:{min(abs(bar), 1):.3f}"'
     key = "" if not numeric or _missing(value) else f' data-v="{float(value):.8g}"'
     mark = f' class="{" ".join(classes)}"' if classes else ""
-    body = safe(text, 160)
+    body = safe(text, 320)
     return f"<td{mark}{key}{style}>{body if numeric else f'<bdi>{body}</bdi>'}</td>"
 
 # %% ../../notebooks/core/00a_show.ipynb #834d4ff5
@@ -184,7 +184,9 @@ def _head(frame: pd.DataFrame) -> str:
     for i, name in enumerate(frame.columns):
         values = frame.iloc[:, i]
         numeric = _is_numeric(values) or _written_numbers(values)
-        cells.append(f'<th scope="col"{" class=n" if numeric else ""}>{safe(name, 80)}</th>')
+        cells.append(
+            f'<th scope="col"{" class=n" if numeric else ""}>{safe(name, 80).replace("_", "_<wbr>")}</th>'
+        )
     return f"<thead><tr>{''.join(cells)}</tr></thead>"
 
 # %% ../../notebooks/core/00a_show.ipynb #6025e29f

@@ -30,12 +30,12 @@ def strength_sentence(
     "Which column tells most, and how many tell anything"
     if scores.empty:
         return "There is no column that could be a feature."
-    above = int((scores["score"] > chance).sum())
+    above = int((scores["low"] > chance).sum())
     if not above:
-        return f"No column alone tells more about the target than the best of {plural(len(scores), 'useless column')} would by chance."
+        return f"No column alone tells more about the target, with its whole interval, than the best of {plural(len(scores), 'useless column')} would by chance."
     best = scores.iloc[0]
     value = fmt_interval(best["score"], best["low"], best["high"])
-    few = f"{above} of {plural(len(scores), 'column')} {'tells' if above == 1 else 'tell'} more than chance"
+    few = f"{above} of {plural(len(scores), 'column')} {'tells' if above == 1 else 'tell'} more than chance with the whole interval"
     return f"{short(best['column'])} tells most about the target, with a score of {value}; {few}."
 
 # %% ../../notebooks/core/03g_suspects.ipynb #8be5bf1a

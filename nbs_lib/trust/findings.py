@@ -105,6 +105,11 @@ class Audit:
     facts: dict = field(default_factory=dict)  # rows and columns that were looked at
 
     @property
+    def tested(self) -> set[str]:
+        "The codes of the tests that could be made"
+        return {x.code for x in self.clean if x.done} | {f.code for f in self.findings}
+
+    @property
     def alarms(self) -> list[Finding]:
         "Leaks and suspicions that nobody has answered; a shift is none"
         return [f for f in self.findings if f.severity in ("leak", "suspicion") and not f.answer]
@@ -216,10 +221,18 @@ def findings_table(
 
 
 def clean_table(
-    looks: Iterable[Look],  # of an audit
+    audit: Audit,  # findings and looks
 ) -> pd.DataFrame:  # code, looked for, columns, found, limit
-    "What came out clean, as a table for a report"
-    rows = [(x.code, CODES[x.code][1], x.columns, x.found, x.expected or "not applicable") for x in looks]
+    "What came out clean, one row a test; what could not be tested last"
+    rows, of = [], {f.code for f in audit.findings}
+    for code in dict.fromkeys(x.code for x in audit.clean if x.code not in of):
+        mine = [x for x in audit.clean if x.code == code and x.done == (code in audit.tested)]
+        found, limits = (
+            "; ".join(dict.fromkeys(filter(None, said)))
+            for said in ([x.found for x in mine], [x.expected for x in mine])
+        )
+        rows.append((code, CODES[code][1], max(x.columns for x in mine), found, limits or "not applicable"))
+    rows.sort(key=lambda row: row[0] not in audit.tested)
     return pd.DataFrame(rows, columns=["code", "looked for", "columns", "found", "without a leak"])
 
 # %% ../../notebooks/trust/01_findings.ipynb #e4297331
@@ -231,13 +244,15 @@ def audit_sentence(
     audit: Audit,  # findings and looks
 ) -> str:  # one sentence, or two
     "The outcome of an audit"
-    tested = len({x.code for x in audit.clean if x.done} | {f.code for f in audit.findings})
+    idle = len({x.code for x in audit.clean} - audit.tested)
+    tests = f"{plural(len(audit.tested), 'test')} for leaks in the data"
+    tests += f" ({idle} more {'does' if idle == 1 else 'do'} not apply)" if idle else ""
     if not audit.findings:
-        return f"{plural(tested, 'test')} for leaks in the data found nothing."
+        return f"{tests} found nothing."
     kinds = ["answered" if f.answer else f.severity for f in audit.findings]
     said = [f"{fmt(kinds.count(k))} {w[kinds.count(k) > 1]}" for k, w in _WORDS.items() if k in kinds]
     first = (audit.alarms or audit.findings)[0]
-    return f"{plural(tested, 'test')} for leaks in the data found {' and '.join(said)}: {first.sentence}"
+    return f"{tests} found {' and '.join(said)}: {first.sentence}"
 
 # %% ../../notebooks/trust/01_findings.ipynb #43c18e2f
 @dataclass(frozen=True)

@@ -146,9 +146,9 @@ def hunted(
     "What a version says about leaks, as plain data"
     audits = list(audits)
     kinds = kinds_looked_for(audits, code, study)
-    tests = {x.code for a in audits for x in a.clean if x.done} | {f.code for a in audits for f in a.findings}
+    tests = sum(len(a.tested) for a in audits)  # as the stages count them
     n = {o: sum(k["outcome"] == o for k in kinds) for o in ("leak", "suspicion")}
-    by = f"{plural(len(tests), 'test')} of the data and {plural(len(code.files), 'file')} of code read"
+    by = f"{plural(tests, 'test')} of the data and {plural(len(code.files), 'file')} of code read"
     said = [plural(n[o], f"kind with a {o}", f"kinds with a {o}") for o in n if n[o]]
     sentence = (
         f"{len(kinds)} kinds of leaks were looked for: {' and '.join(said) if said else 'none found'}; {by}."

@@ -120,9 +120,12 @@ def find_copies(
     usual = _at_other_times(t.sum(1), train[study.time]) if study.split.by == "time" else 0.0
     n, most = int(same.sum()), 3 * chance + 2 * usual * len(h) + 3
     found = f"{n:,} of {len(h):,} holdout rows ({percent(n / len(h))})"
-    expected = f"about {fmt(chance)} by chance" + (
-        f"; {percent(usual)} of the training rows stand there with another date" if usual else ""
+    by_chance = f"about {fmt(round(chance))}" if chance >= 1 else "below 1"
+    expected = (
+        f"up to {int(most):,}: 3 + 3 × chance ({by_chance})"  # a rough guess, since columns go together
     )
+    if usual:
+        expected += f" + 2 × the {percent(usual)} of training rows that stand there with another date"
     if n >= 0.99 * len(h) and n > most and len(np.unique(h.sum(1))) > 0.5 * len(h):
         return [
             Finding(
@@ -220,7 +223,7 @@ def _but_one(
                 Finding(
                     "NEAR-COPIES", "leak", (columns[j],),
                     f"{near[j]:,} of {len(h):,} holdout rows ({percent(share)}) agree with a training row in all columns but {short(columns[j])}",
-                    f"about {fmt(chance)} by chance; {percent(usual)} of the training rows do with another",
+                    f"about {fmt(round(chance))} by chance; {percent(usual)} of the training rows do with another",
                     f"Holdout rows stand in training with another {short(columns[j])}.",
                     "Find out what the rows have in common; remove copies before the split, or name the unit under group.",
                     numbers,
@@ -231,7 +234,7 @@ def _but_one(
             "NEAR-COPIES",
             len(columns),
             f"{near.max():,} of {len(h):,} agree with a training row in all columns but {short(columns[worst[0]])}",
-            "not more than training rows among themselves, or by chance",
+            "no more than within training, or by chance",
         )
     ]
 
@@ -386,9 +389,7 @@ def _near_said(hits: np.ndarray, usual: np.ndarray, d: float, columns: int) -> F
     n, k, share, within = len(hits), int(hits.sum()), float(hits.mean()), float(usual.mean())
     chance = limit("near") ** d
     found = f"{k:,} of {n:,} holdout rows ({percent(share)}) are ten times as near to one training row as to the next, and agree with it in the other columns"
-    expected = (
-        f"{percent(within)} among training rows; {percent(chance)} by chance in some {fmt(d)} dimensions"
-    )
+    expected = f"{percent(within)} among training rows; {percent(chance)} by chance in some {fmt(round(d))} dimensions"
     more = max(2 * max(within, chance) + 3 * np.sqrt(max(within, chance) / n), limit("near share"))
     if k < 4 or share <= min(more, max(limit("near many"), 4 * chance)):
         return Look("NEAR-COPIES", columns, found, expected)
