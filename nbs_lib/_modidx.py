@@ -2254,6 +2254,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'nbs_lib.runner.card.Book.text': ('runner/card.html#book.text', 'nbs_lib/runner/card.py'),
                                      'nbs_lib.runner.card._answer': ('runner/card.html#_answer', 'nbs_lib/runner/card.py'),
                                      'nbs_lib.runner.card._blocks': ('runner/card.html#_blocks', 'nbs_lib/runner/card.py'),
+                                     'nbs_lib.runner.card._called': ('runner/card.html#_called', 'nbs_lib/runner/card.py'),
                                      'nbs_lib.runner.card._check': ('runner/card.html#_check', 'nbs_lib/runner/card.py'),
                                      'nbs_lib.runner.card._code': ('runner/card.html#_code', 'nbs_lib/runner/card.py'),
                                      'nbs_lib.runner.card._count': ('runner/card.html#_count', 'nbs_lib/runner/card.py'),

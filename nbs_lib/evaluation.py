@@ -487,10 +487,13 @@ def show_looks(
     "What is left of the answer when earlier models were judged on these rows"
     looks, name, sign = stage.holdout_models, j.metric.name, j.metric.sign
     wide, diff = for_looks(found["model"], looks, j.metric.bounds), for_looks(found["difference"], looks)
-    stage.metric("models_judged", looks, history=True)
+    stage.metric("models_judged", looks, history=True, label="models judged on the holdout")
     if looks < 2:
         return
-    stage.metric(f"{name}_for_looks", *wide, unit=j.metric.unit, looks=looks, history=True)
+    stage.metric(
+        f"{name}_for_looks", *wide, unit=j.metric.unit, looks=looks, history=True,
+        label=f"{j.metric.label}, for all models judged",
+    )  # fmt: skip
     text = looks_sentence(
         looks, j.metric.label, fmt_interval(*wide, j.metric.unit),
         standing(found["difference"], sign), standing(diff, sign),
@@ -570,6 +573,7 @@ def against_champion(
         n=int(at.sum()),
         champion=champion.version,
         history=True,
+        label=f"{j.metric.label}, difference from the champion",
     )
     if word == "worse":
         stage.todo(f"{text} Keep the champion.", "The answer")
@@ -723,12 +727,12 @@ def show_ranking(
         flagged[truth].mean(),
         truth[flagged].mean() if flagged.any() else np.nan,
     )
-    for name, key in (("roc_auc", "auc"), ("average_precision", "ap")):
+    for name, key, label in (("roc_auc", "auc", "ROC-AUC"), ("average_precision", "ap", "average precision")):
         if known and name in known:  # one number has one interval, wherever it is shown
             model[key] = known[name]["model"]
             if before:
                 before[key] = known[name]["baseline"]
-        stage.metric(name, *model[key])
+        stage.metric(name, *model[key], label=label)
     fig = ranking_figure(model, before, point, truth.mean())
     for ax in fig.axes:
         legend_above(ax)
@@ -800,7 +804,7 @@ def show_errors(
     "Errors against the prediction, and the worst rows"
     y, predicted = j.y.to_numpy(float), j.predictions["prediction"].to_numpy(float)
     shape = error_shape(y, predicted, j.groups)
-    stage.metric("bias", *shape["bias"], unit=j.unit)
+    stage.metric("bias", *shape["bias"], unit=j.unit, label="mean of truth less prediction")
     stage.finding(shape_sentence(shape, j.unit))
     name = j.things + (f" ({j.unit})" if j.unit else "")
     stage.figure(
@@ -844,9 +848,10 @@ def show_calibration(
     if j.study.task == "multiclass":
         sentence = sentence.replace("The probabilities", "The probabilities of the classes named")
     stage.finding(sentence)
-    stage.metric("brier", fit["brier"])
-    stage.metric("calibration_slope", *fit["slope"])
-    stage.metric("calibration_gap", *fit["gap"])
+    what = "Brier score" + ("" if j.study.task == "binary" else " of the class named")
+    stage.metric("brier", fit["brier"], label=what)
+    stage.metric("calibration_slope", *fit["slope"], label="slope of calibration")
+    stage.metric("calibration_gap", *fit["gap"], label="observed less predicted probability")
     if "timid" in sentence or "extreme" in sentence:
         stage.note(
             "Too timid: the probabilities should be closer to 0 and 1. Too extreme: further away from them."
@@ -902,7 +907,9 @@ def show_ranges(
     middle = f"the middle one is {rounded(np.median(width), j.unit)} wide"
     sentence = kept_sentence(rate, promised, "Ranges", middle)
     stage.finding(sentence)
-    stage.metric("coverage_90", *rate)
+    stage.metric(
+        "coverage_90", *rate, label=f"share of ranges that hold the truth ({percent(promised)} promised)"
+    )
     if "less often" in sentence:
         stage.todo(f"{sentence} Widen the ranges or learn them from newer rows.", "How sure it is")
     table = range_coverage(held, width, j.predictions["prediction"].to_numpy(float), j.groups)
@@ -950,8 +957,10 @@ def show_sets(
             f"{one} of them name a single class, {several} several, {none} none",
         )
     )
-    stage.metric("several_classes", (size > 1).mean())
-    stage.metric("coverage_90", *rate)
+    stage.metric("several_classes", (size > 1).mean(), label="share of sets that name several classes")
+    stage.metric(
+        "coverage_90", *rate, label=f"share of sets that hold the truth ({percent(promised)} promised)"
+    )
     words = [kept_word(row, promised) for row in table[["held", "low", "high"]].to_numpy()]
     short_of = [short(c, 30) for c, word in zip(table["class"], words, strict=True) if "less" in word]
     if "less" in kept_word(rate, promised) or short_of:
@@ -1278,7 +1287,10 @@ def show_steadiness(
     again, name = refits(j.model, known.frame, known.features, e, j.study.seed)
     found = steadiness(e, again, seed=j.study.seed)
     stage.finding(steadiness_sentence(found, name))
-    stage.metric("importance_agreement", float(np.mean(found.agreement)) if len(found.agreement) else np.nan)
+    stage.metric(
+        "importance_agreement", float(np.mean(found.agreement)) if len(found.agreement) else np.nan,
+        label="agreement of feature rankings (Kendall's tau)",
+    )  # fmt: skip
 
 # %% ../notebooks/04_evaluation.ipynb #3e6e8866
 def start_sentence(
@@ -1336,7 +1348,8 @@ def show_rows(
     _, locals_ = agree(j.model, few, known.features, list(panels.values()), names, j.study.seed)
     stage.finding(agreement_sentence(found))
     if len(ranks := found.ranks[np.isfinite(found.ranks)]):
-        stage.metric("shap_lime_agreement", float(np.median(ranks)), n=len(ranks))
+        label = "agreement of SHAP and LIME (rank correlation)"
+        stage.metric("shap_lime_agreement", float(np.median(ranks)), n=len(ranks), label=label)
     stage.figure(
         views_figure(few, panels, locals_), "Single predictions, taken apart twice",
         f"The largest SHAP values, and what LIME says of the same values: blue towards {j.things if j.positive else 'more' if not j.model.classes else 'the class named'}, "
@@ -1513,7 +1526,7 @@ def show_slices(
     if not len(tried):
         stage.finding("The holdout is too small to be cut into slices that could be judged.")
         return
-    stage.metric("weak_slices", len(weak), slices=len(tried))
+    stage.metric("weak_slices", len(weak), slices=len(tried), label="weak spots")
     looked = f"{plural(len(tried), 'slice')} of {plural(len(cuts), 'column')} compared"
     if not len(weak):
         text = f"of {plural(len(tried), 'slice')}, none is worse than the rest by more than chance"
@@ -1535,8 +1548,8 @@ def show_slices(
         "Weak spots",
     )
     stage.figure(
-        slices_figure(weak, f"{what}: there less elsewhere" + (f" ({j.unit})" if j.unit and not j.model.classes else "")), f"{plural(len(weak), 'weak spot')} after correction",
-        f"Difference from all other rows; rows in brackets. {looked}; corrected for all of them (Holm), intervals for all at once; at least 5 % worse.",
+        slices_figure(weak, f"{what}, difference from all other rows" + (f" ({j.unit})" if j.unit and not j.model.classes else "")), f"{plural(len(weak), 'weak spot')} after correction",
+        f"Means; rows in brackets. {looked}; corrected for all of them (Holm), intervals for all at once; at least 5 % worse.",
     )  # fmt: skip
     table = weak[["slice", "rows", "share", "value", "rest"]].rename(
         columns={"value": what, "rest": "elsewhere"}
@@ -1582,8 +1595,8 @@ def show_leanings(
         f"truth less prediction is {fmt(worst['value'], digits, unit)} there and {fmt(worst['rest'], digits, unit)} elsewhere, a difference of {fmt_interval(*size)}."
     )
     stage.figure(
-        slices_figure(found, "truth less prediction: there less elsewhere" + (f" ({unit})" if unit else "")), "Where predictions lean to one side",
-        f"Means. Right of nought: too low, compared with all other rows; left: too high. {plural(len(tried), 'slice')} compared, corrected for all of them (Holm), intervals for all at once.",
+        slices_figure(found, "truth less prediction, difference from all other rows" + (f" ({unit})" if unit else "")), "Where predictions lean to one side",
+        f"Means. Right of nought: too low, compared with all other rows; left: too high. Rows in brackets. {plural(len(tried), 'slice')} compared, corrected for all of them (Holm), intervals for all at once.",
     )  # fmt: skip
 
 # %% ../notebooks/04_evaluation.ipynb #ae486dfc
@@ -1686,7 +1699,10 @@ def show_groups(
     mine = gap[gap["measure"].isin(list(overall))]
     bad = unfair(j, gap, list(overall))
     for row in mine.itertuples():
-        stage.metric(f"gap_{row.attribute}_{row.measure}".replace(" ", "_"), row.gap, row.low, row.high)
+        stage.metric(
+            f"gap_{row.attribute}_{row.measure}".replace(" ", "_"), row.gap, row.low, row.high,
+            label=f"gap in {row.measure}, {row.attribute}",
+        )  # fmt: skip
     texts = {
         name: gap_sentence(j, name, *(g[g["attribute"] == name] for g in (table, mine, bad)))
         for name in attributes
@@ -1765,7 +1781,8 @@ def show_selection(
     found, texts = four_fifths(table, least), []
     for _, row in found.iterrows():
         name = row["attribute"].replace(" ", "_")
-        stage.metric(f"selection_ratio_{name}", row["ratio"], row["low"], row["high"])
+        label = f"ratio of selection rates, {row['attribute']}"
+        stage.metric(f"selection_ratio_{name}", row["ratio"], row["low"], row["high"], label=label)
         if row["attribute"] in columns:
             texts.append(f"{first_up(short(row['attribute'], 40))}: {selection_sentence(row, least)}")
             stage.finding(texts[-1])
@@ -1874,7 +1891,11 @@ def show_robustness(
             f"check {'this column' if len(bad) == 1 else 'these columns'} before predicting.",
             "When rows come in damaged",
         )
-    stage.metric("worst_damage", *found[["worse", "low", "high"]].iloc[0], unit=j.metric.unit)
+    worst = found.iloc[0]
+    stage.metric(
+        "worst_damage", *worst[["worse", "low", "high"]], unit=j.metric.unit,
+        label=f"loss of {j.metric.label} by the worst damage tried ({worst['damage']})",
+    )  # fmt: skip
     table = found[found["column"] != ""].assign(
         interval=[
             fmt_interval(*v) for v in found.loc[found["column"] != "", ["worse", "low", "high"]].to_numpy()
@@ -1936,6 +1957,7 @@ def show_labels(
             "suspect_labels" if where == "training rows" else "suspect_labels_holdout",
             len(found.rows),
             n=found.n,
+            label=f"suspect labels among the {where}",
         )
         stage.show(
             labels_table(found, classes, p, labels, frame.index, frame, columns),
@@ -2027,9 +2049,10 @@ def show_speed(
     )
     for n, s in measured:
         for name, value in tail(s).items():
-            stage.metric(f"latency_{n}_{name}", value, unit="s", n=len(s))
-    stage.metric("model_bytes", size)
-    stage.metric("model_memory", memory, unit="bytes")
+            label = f"time of {plural(n, 'row')} at once, {name}"
+            stage.metric(f"latency_{n}_{name}", value, unit="s", n=len(s), label=label)
+    stage.metric("model_bytes", size, unit="bytes", label="size of the model's file")
+    stage.metric("model_memory", memory, unit="bytes", label="memory of one model, roughly")
     limit, origin = stage.study.checks.latency_ms, stage.study.checks.origin("latency_ms")
     text = f"{text} Limit: {_seconds(limit / 1000)} for one row ({origin})."
     stage.check("LATENCY", 1000 * one["p95"] <= limit, text, value=1000 * one["p95"], limit=limit)
@@ -2140,5 +2163,6 @@ def tell_headline(
         sentence=meaning(j), rows=len(j.y), openings=stage.holdout_openings, interval=j.why,
     )  # fmt: skip
     stage.metric(
-        j.metric.name, *found["model"], baseline=found["baseline"][0], unit=j.metric.unit, n=len(j.y)
-    )
+        j.metric.name, *found["model"], baseline=found["baseline"][0], unit=j.metric.unit, n=len(j.y),
+        label=j.metric.label,
+    )  # fmt: skip

@@ -506,7 +506,7 @@ def test_a_leaning_is_told_as_it_is_drawn(monkeypatch):
     ev.show_leanings(stage, judged, cut_all(judged.frame))
     dots = drawn[0].axes[0].lines[0].get_xdata()
     assert (np.diff(dots) <= 0).all() and drawn[0].axes[0].get_xlabel().startswith(
-        "truth less prediction: there"
+        "truth less prediction, difference"
     )
     assert (
         ": truth less prediction is −10.0 there and 10.0 elsewhere, a difference of −20.0 ("
