@@ -830,7 +830,7 @@ def fit_text(
         return ""
     return (
         f"Slope {fmt_interval(*fit['slope'])}, intercept {fmt_interval(*fit['intercept'])}; "
-        f"that they are 1 and 0: {p_text(fit['p_value'])}. "
+        f"tested together against 1 and 0: {p_text(fit['p_value'])}. "
     )
 
 
@@ -848,8 +848,8 @@ def show_calibration(
     if j.study.task == "multiclass":
         sentence = sentence.replace("The probabilities", "The probabilities of the classes named")
     stage.finding(sentence)
-    what = "Brier score" + ("" if j.study.task == "binary" else " of the class named")
-    stage.metric("brier", fit["brier"], label=what)
+    label = "Brier score" + ("" if j.study.task == "binary" else " of the class named")
+    stage.metric("brier", fit["brier"], label=label)
     stage.metric("calibration_slope", *fit["slope"], label="slope of calibration")
     stage.metric("calibration_gap", *fit["gap"], label="observed less predicted probability")
     if "timid" in sentence or "extreme" in sentence:
@@ -863,8 +863,8 @@ def show_calibration(
     stage.figure(
         calibration_figure(calibration_table(truth, p, groups=j.groups), p, what),
         f"Predicted on average {percent(p.mean())}, observed {percent(truth.mean())}"
-        + (": too few rows to tell whether that is chance" if kind == "unknown" else ""),
-        f"Bins of equally many rows with 95 % intervals (Wilson). {fit_text(fit)}Brier score {fmt(fit['brier'])}. {plural(len(p), 'row')}.",
+        + ("; whether that is chance cannot be told" if kind == "unknown" else ""),
+        f"Bins of equally many rows with 95 % intervals (Wilson). {fit_text(fit) if kind != 'unknown' else ''}Brier score {fmt(fit['brier'])}. {plural(len(p), 'row')}.",
     )
 
 # %% ../notebooks/04_evaluation.ipynb #c3743473
@@ -885,10 +885,7 @@ def kept_sentence(
     rest: str,  # how wide they are
 ) -> str:
     "How often the model's ranges or sets hold the truth"
-    return (
-        f"{what} that should hold the truth in {percent(promised)} of the rows hold it in {percent(rate[0])} "
-        f"({percent(rate[1])} to {percent(rate[2])}): {kept_word(rate, promised)}; {rest}."
-    )
+    return f"{what} that should hold the truth in {percent(promised)} of the rows hold it in {fmt_interval(*(100 * v for v in rate), '%')}: {kept_word(rate, promised)}; {rest}."
 
 # %% ../notebooks/04_evaluation.ipynb #1d24192e
 def show_ranges(
@@ -970,8 +967,8 @@ def show_sets(
             "How sure it is",
         )
     shown = table[["class", "rows"]].assign(
-        **{"held in": [f"{percent(h)} ({percent(a)} to {percent(b)})" for h, a, b in table[["held", "low", "high"]].to_numpy()],
-           "which is": words}
+        **{"truth held in": [fmt_interval(*v, "%") for v in 100 * table[["held", "low", "high"]].to_numpy()],
+           "verdict": words}
     )  # fmt: skip
     stage.show(
         shown,
@@ -1154,7 +1151,8 @@ def show_importance(
     stage.figure(
         importance_figure(e),
         f"{short(sizes.index[0], 60)} contributes most",
-        f"Mean size of the SHAP values over {rows} of the holdout. {e.method}.",
+        f"Mean size of the SHAP values over {rows} of the holdout. {e.method}."
+        + (" Grey: the mean sizes of all other features, added up." if len(sizes) > 13 else ""),
     )
     if (unit := e.unit) == "log-odds":
         alone_ = "" if len(e.outputs) == 1 else " for one class, the others unchanged,"
@@ -1230,7 +1228,8 @@ def show_reliance(
     stage.figure(
         reliance_figure(both, e.unit, j.metric.label + unit), "What moves the predictions, and what the score needs",
         f"Left: SHAP. Right: how much worse {j.metric.label} gets when the values are dealt out to other rows ({plural(REPEATS, 'shuffle')}, "
-        f"{plural(len(probe.y), 'row')}), with 95 % interval; orange: within chance.",
+        f"{plural(len(probe.y), 'row')}), with 95 % interval; orange: within chance. "
+        "Where a line is for several features their contributions are added up row by row, so that opposite ones cancel, and they are shuffled together.",
     )  # fmt: skip
     return both
 
@@ -1926,7 +1925,7 @@ def show_hardest(
     top = [n for n in e.importance().index if n in j.features][:3]
     stage.show(
         hard_table(hard, j.frame.index, j.y, j.predictions["prediction"], loss, j.features, targets, top, what),
-        f"The {plural(min(len(hard.rows), 8), 'largest error')} on the holdout. Beside them the targets of the most similar among {fmt(len(known.frame))} training rows; features count by what they contribute, distance from 0 (equal) to 1.",
+        f"The largest errors on the holdout: {min(len(hard.rows), 8)} of the {len(hard.rows)} that were looked at. Beside them the targets of the most similar among {fmt(len(known.frame))} training rows; features count by what they contribute, distance from 0 (equal) to 1.",
     )  # fmt: skip
 
 # %% ../notebooks/04_evaluation.ipynb #e75f0926
@@ -2049,7 +2048,7 @@ def show_speed(
     )
     for n, s in measured:
         for name, value in tail(s).items():
-            label = f"time of {plural(n, 'row')} at once, {name}"
+            label = f"time of {plural(n, 'row')} at once, {'half' if name == 'p50' else name[1:] + ' %'} of the calls within"
             stage.metric(f"latency_{n}_{name}", value, unit="s", n=len(s), label=label)
     stage.metric("model_bytes", size, unit="bytes", label="size of the model's file")
     stage.metric("model_memory", memory, unit="bytes", label="memory of one model, roughly")

@@ -426,7 +426,7 @@ def test_the_ranges_judged_and_drawn_are_those_that_are_served(monkeypatch):
     dots = next(line for line in fig.axes[0].lines if line.get_label() == "kept").get_ydata()
     share = np.mean(np.abs(judged.errors) <= 6)
     assert share > 0.99 and np.mean(dots) == pytest.approx(share)
-    assert ev.percent(share) in title and ev.percent(share) in stage.record["findings"][-1]
+    assert ev.percent(share) in title and f"hold it in {100 * share:.2f}" in stage.record["findings"][-1]
     assert "from 12 to 12 wide" in caption and "more often" in stage.record["findings"][-1]
 
 
@@ -462,8 +462,8 @@ def test_too_few_mistakes_are_told_in_words_and_by_the_figure(monkeypatch):
     ev.show_calibration(stage, judged)
     fig, title, caption = drawn[0]
     assert "the holdout has no wrong answer, and ten are needed" in stage.record["findings"][-1]
-    assert title.endswith("too few rows to tell whether that is chance") and "–" not in caption
-    assert not covered(fig.axes[0])
+    assert title.endswith("whether that is chance cannot be told") and "–" not in caption
+    assert not covered(fig.axes[0]) and fig.axes[0].get_ylabel() == "share named right"
 
 
 def test_the_promise_is_judged_by_the_difference_that_is_shown():

@@ -456,7 +456,7 @@ def calibration_figure(
     fig, (ax, below) = plt.subplots(
         2, 1, figsize=(WIDTH["column"] * 0.85, 4.4), sharex=True, height_ratios=[4, 1]
     )
-    top = min(1.0, 1.08 * float(np.nanmax([table["high"].max(), table["predicted"].max(), 0.05])))
+    top = min(1.03, 1.08 * float(np.nanmax([table["high"].max(), table["predicted"].max(), 0.05])))
     ax.plot([0, 1], [0, 1], color=PALETTE["grey"], lw=0.9, ls=(0, (4, 3)), label="as predicted")
     ax.vlines(table["predicted"], table["low"], table["high"], color=PALETTE["accent"], lw=2, alpha=0.7)
     ax.plot(table["predicted"], table["observed"], "o", color=PALETTE["accent"], label="as it came")
