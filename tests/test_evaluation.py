@@ -535,3 +535,33 @@ def test_memory_that_cannot_be_measured_is_not_told():
     assert np.isnan(ev.memory_of(lambda: object())[0])
     megabytes, copies = ev.memory_of(lambda: np.ones(1_000_000))
     assert 7e6 < megabytes < 9e6 and copies > 5
+
+
+def brightness(colour):
+    "Relative luminance (WCAG)"
+    c = np.array(colour[:3])
+    return float(np.where(c <= 0.03928, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722])
+
+
+def test_numbers_in_the_confusion_table_can_be_read():
+    from matplotlib.colors import to_rgba
+
+    from nbs_lib.tasks.classification import confusion, confusion_figure
+
+    ax = confusion_figure(confusion(["a"] * 100 + ["b"] * 100, ["a"] * 200)).axes[0]
+    cells = [to_rgba(p.get_facecolor()) for p in ax.patches]
+    darkest = min(brightness(np.array(c[:3]) * c[3] + 1 - c[3]) for c in cells)
+    for text in ax.texts:
+        assert (darkest + 0.05) / (brightness(to_rgba(text.get_color())) + 0.05) >= 4.5, text.get_text()
+
+
+def test_damage_is_told_as_it_is_counted(monkeypatch):
+    judged, stage = make_judged("regression", 400)
+    judged.model.columns = ["wind", "warm", "damp"]
+    captions = []
+    monkeypatch.setattr(stage, "figure", lambda fig, title, caption: captions.append(caption))
+    explanation, *_ = ev.explain_holdout(judged)
+    ev.show_robustness(stage, judged, explanation, 0.5)
+    todo = stage.record["todos"][-1]["text"]
+    assert "half or more of what the model gains over the baseline: check these columns" in todo
+    assert "Blue: surely worse; grey: not. Of single columns the six faults that hurt most." in captions[-1]

@@ -209,7 +209,7 @@ def cost_figure(
         references = [((cost.iloc[0] + cost.iloc[-1]) / 2, "flagging nobody, or everybody")]
     for value, name in references:
         ax.axhline(value, color=PALETTE["grey"], lw=1, ls=(0, (4, 3)))
-        ax.annotate(name, (1, value), xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points",
+        ax.annotate(name, (1, value), xycoords=("axes fraction", "data"), xytext=(0, 5), textcoords="offset points",
                     ha="right", color=PALETTE["grey"], fontsize=8.5)  # fmt: skip
     chosen = cost.iloc[int((curve["threshold"] >= threshold).sum()) - 1]
     ax.plot([threshold], [chosen], "o", color=PALETTE["ink"], zorder=4)
