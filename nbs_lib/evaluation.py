@@ -863,7 +863,7 @@ def show_calibration(
     stage.figure(
         calibration_figure(calibration_table(truth, p, groups=j.groups), p, what),
         f"Predicted on average {percent(p.mean())}, observed {percent(truth.mean())}"
-        + ("; whether that is chance cannot be told" if kind == "unknown" else ""),
+        + (": too few rows to judge the probabilities" if kind == "unknown" else ""),
         f"Bins of equally many rows with 95 % intervals (Wilson). {fit_text(fit) if kind != 'unknown' else ''}Brier score {fmt(fit['brier'])}. {plural(len(p), 'row')}.",
     )
 

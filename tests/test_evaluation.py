@@ -462,7 +462,7 @@ def test_too_few_mistakes_are_told_in_words_and_by_the_figure(monkeypatch):
     ev.show_calibration(stage, judged)
     fig, title, caption = drawn[0]
     assert "the holdout has no wrong answer, and ten are needed" in stage.record["findings"][-1]
-    assert title.endswith("whether that is chance cannot be told") and "–" not in caption
+    assert title.endswith("too few rows to judge the probabilities") and "–" not in caption
     assert not covered(fig.axes[0]) and fig.axes[0].get_ylabel() == "share named right"
 
 

@@ -423,7 +423,7 @@ def calibration_verdict(
         )
         return (
             "unknown",
-            f"Whether the probabilities are right cannot be told: the holdout has {'only ' if few else ''}{seen}, and ten are needed.",
+            f"The probabilities cannot be judged: the holdout has {'only ' if few else ''}{seen}, and ten are needed.",
         )
     slope, gap = fit["slope"], fit["gap"]
     if np.isnan(fit["p_value"]):
