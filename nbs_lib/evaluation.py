@@ -7,14 +7,15 @@ __all__ = ['NEAR', 'LEVELS', 'TOLD', 'Judged', 'used_columns', 'judge', 'rows_se
            'compressed', 'prepared', 'compare', 'against', 'answer_sentence', 'answer_figure', 'metrics_table',
            'show_looks', 'delong_of', 'paired', 'against_champion', 'promised', 'promise_sentence', 'meaning',
            'show_meaning', 'show_decision', 'legend_above', 'show_ranking', 'show_classes', 'show_costs', 'show_errors',
-           'show_calibration', 'kept_sentence', 'show_ranges', 'periods_of', 'by_period', 'periods_figure', 'show_time',
-           'explained_rows', 'telling_rows', 'explain_holdout', 'show_importance', 'probe_of', 'show_reliance',
-           'show_courses', 'Known', 'known_rows', 'show_steadiness', 'start_sentence', 'panels_of', 'show_rows',
-           'fixed_columns', 'show_turned', 'slice_columns', 'row_losses', 'tree_found', 'tree_sentence', 'show_slices',
-           'show_leanings', 'compare_groups', 'unfair', 'limit_text', 'gap_sentence', 'show_groups', 'figure_title',
-           'show_gaps', 'show_selection', 'show_remedies', 'first_columns', 'show_robustness', 'show_hardest',
-           'show_labels', 'latencies', 'memory_of', 'tail', 'show_speed', 'same_again', 'alone', 'check_problem',
-           'check_answer', 'tell_headline']
+           'fit_text', 'show_calibration', 'kept_word', 'kept_sentence', 'show_ranges', 'kept_by_class', 'show_sets',
+           'periods_of', 'by_period', 'periods_figure', 'show_time', 'explained_rows', 'telling_rows',
+           'explain_holdout', 'show_importance', 'probe_of', 'with_bounds', 'show_reliance', 'show_courses', 'Known',
+           'known_rows', 'show_steadiness', 'start_sentence', 'panels_of', 'show_rows', 'fixed_columns', 'show_turned',
+           'slice_columns', 'row_losses', 'tree_found', 'tree_sentence', 'show_slices', 'show_leanings',
+           'compare_groups', 'unfair', 'limit_text', 'gap_sentence', 'show_groups', 'figure_title', 'show_gaps',
+           'show_selection', 'show_remedies', 'first_columns', 'show_robustness', 'show_hardest', 'show_labels',
+           'latencies', 'memory_of', 'tail', 'show_speed', 'same_again', 'alone', 'check_problem', 'check_answer',
+           'tell_headline']
 
 # %% ../notebooks/04_evaluation.ipynb #a8494485
 import tempfile
@@ -33,6 +34,7 @@ from .core.record import Stage
 from nbs_lib.core.show import (
     PALETTE,
     WIDTH,
+    digits_for,
     dots_with_intervals,
     fmt,
     fmt_interval,
@@ -110,6 +112,7 @@ from nbs_lib.tasks.classification import (
     confusion_figure,
     cost_figure,
     multiclass_sentence,
+    p_text,
     per_class,
     per_class_figure,
     policies,
@@ -140,10 +143,11 @@ from nbs_lib.tasks.intervals import (
     effective_units,
     group_codes,
     left_out,
+    rate_difference,
     rate_interval,
     resample_weights,
 )
-from .tasks.metrics import Metric, get_metric, metrics_for, within
+from .tasks.metrics import Metric, difference_within, get_metric, metrics_for, within
 from nbs_lib.tasks.paired import (
     STANDING,
     Champion,
@@ -383,7 +387,7 @@ def compare(
 def _with_intervals(
     j: Judged, metric: Metric, values: np.ndarray, drawn: np.ndarray, fast: list[Callable]
 ) -> dict[str, Difference]:
-    "Model, baseline and difference, each with its interval from the resamples"
+    "Model, baseline and difference, each with its interval from the resamples; none for what no resample can change"
     units = effective_units(j.groups, len(j.y))
     missed = left_out(lambda w: [f(w) for f in fast], j.groups, len(j.y))
     both = lambda x: np.column_stack([x, x[:, 0] - x[:, 1]]) if len(x) else np.empty((0, 3))
@@ -391,10 +395,11 @@ def _with_intervals(
     found = {}
     for k, name in enumerate(("model", "baseline", "difference")):
         ends = bootstrap_ends(drawn[:, k], values[k], units, missed[:, k])
-        found[name] = (
-            float(values[k]),
-            *(ends if name == "difference" else within(metric, values[k], ends, units)),
-        )
+        if name == "difference":
+            ends = difference_within(metric, values[:2], ends, units)
+        else:
+            ends = within(metric, values[k], ends, units)
+        found[name] = (float(values[k]), *(ends if ends[0] != ends[1] else (np.nan, np.nan)))
     return found
 
 # %% ../notebooks/04_evaluation.ipynb #addde97a
@@ -482,10 +487,13 @@ def show_looks(
     "What is left of the answer when earlier models were judged on these rows"
     looks, name, sign = stage.holdout_models, j.metric.name, j.metric.sign
     wide, diff = for_looks(found["model"], looks, j.metric.bounds), for_looks(found["difference"], looks)
-    stage.metric("models_judged", looks, history=True)
+    stage.metric("models_judged", looks, history=True, label="models judged on the holdout")
     if looks < 2:
         return
-    stage.metric(f"{name}_for_looks", *wide, unit=j.metric.unit, looks=looks, history=True)
+    stage.metric(
+        f"{name}_for_looks", *wide, unit=j.metric.unit, looks=looks, history=True,
+        label=f"{j.metric.label}, for all models judged",
+    )  # fmt: skip
     text = looks_sentence(
         looks, j.metric.label, fmt_interval(*wide, j.metric.unit),
         standing(found["difference"], sign), standing(diff, sign),
@@ -520,8 +528,8 @@ def paired(
     exact = [j.metric.score(y, p, positive=j.positive) for p in (mine, others)]
     drawn = [a(w) - b(w) for w in resample_weights(len(y), n, [j.study.seed, 4], groups)]
     missed = left_out(lambda w: a(w) - b(w), groups, len(y))
-    value = exact[0] - exact[1]
-    return value, *bootstrap_ends(drawn, value, effective_units(groups, len(y)), missed)
+    value, units = exact[0] - exact[1], effective_units(groups, len(y))
+    return value, *difference_within(j.metric, exact, bootstrap_ends(drawn, value, units, missed), units)
 
 # %% ../notebooks/04_evaluation.ipynb #65e4df7f
 def against_champion(
@@ -565,6 +573,7 @@ def against_champion(
         n=int(at.sum()),
         champion=champion.version,
         history=True,
+        label=f"{j.metric.label}, difference from the champion",
     )
     if word == "worse":
         stage.todo(f"{text} Keep the champion.", "The answer")
@@ -584,14 +593,16 @@ def promise_sentence(
     metric: Metric,  # says which direction is better
 ) -> tuple[str, bool]:  # sentence; whether the holdout is worse than promised
     "Whether the holdout keeps what cross-validation promised"
-    gap = metric.sign * (held[0] - promise[0])
-    chance = np.hypot((promise[2] - promise[1]) / 2, (held[2] - held[1]) / 2)
-    if np.isnan(gap):
+    gap = rate_difference(held, promise)
+    if np.isnan(gap[0]):
         return "Cross-validation and the holdout cannot be compared: one of them has no score.", False
-    numbers = f"Cross-validation promised {fmt_interval(*promise)}, the holdout gives {fmt_interval(*held)}"
-    if np.isnan(chance) or abs(gap) <= chance:
-        return f"{numbers}: the same within chance.", False
-    return f"{numbers}: {'better' if gap > 0 else 'worse'} than promised.", bool(gap < 0)
+    word = standing(gap, metric.sign)
+    said = "the same within chance" if word == "open" else f"{word} than promised"
+    text = (
+        f"Cross-validation promised {fmt_interval(*promise, metric.unit)}, the holdout gives {fmt_interval(*held, metric.unit)}: "
+        f"{said} (difference {fmt_interval(*gap)})."
+    )
+    return text, word == "worse"
 
 # %% ../notebooks/04_evaluation.ipynb #6c4e90b6
 def meaning(
@@ -716,12 +727,12 @@ def show_ranking(
         flagged[truth].mean(),
         truth[flagged].mean() if flagged.any() else np.nan,
     )
-    for name, key in (("roc_auc", "auc"), ("average_precision", "ap")):
+    for name, key, label in (("roc_auc", "auc", "ROC-AUC"), ("average_precision", "ap", "average precision")):
         if known and name in known:  # one number has one interval, wherever it is shown
             model[key] = known[name]["model"]
             if before:
                 before[key] = known[name]["baseline"]
-        stage.metric(name, *model[key])
+        stage.metric(name, *model[key], label=label)
     fig = ranking_figure(model, before, point, truth.mean())
     for ax in fig.axes:
         legend_above(ax)
@@ -793,7 +804,7 @@ def show_errors(
     "Errors against the prediction, and the worst rows"
     y, predicted = j.y.to_numpy(float), j.predictions["prediction"].to_numpy(float)
     shape = error_shape(y, predicted, j.groups)
-    stage.metric("bias", *shape["bias"], unit=j.unit)
+    stage.metric("bias", *shape["bias"], unit=j.unit, label="mean of truth less prediction")
     stage.finding(shape_sentence(shape, j.unit))
     name = j.things + (f" ({j.unit})" if j.unit else "")
     stage.figure(
@@ -811,23 +822,36 @@ def show_errors(
     )
 
 # %% ../notebooks/04_evaluation.ipynb #97f20473
+def fit_text(
+    fit: dict,  # from `calibration_fit`
+) -> str:  # empty where nothing could be fitted
+    "Slope and intercept with their test"
+    if np.isnan(fit["slope"][0]):
+        return ""
+    return (
+        f"Slope {fmt_interval(*fit['slope'])}, intercept {fmt_interval(*fit['intercept'])}; "
+        f"tested together against 1 and 0: {p_text(fit['p_value'])}. "
+    )
+
+
 def show_calibration(
     stage: Stage,  # where it is shown
     j: Judged,  # the holdout, classes
 ) -> None:
     "Predicted against observed, and a verdict"
     if j.study.task == "binary":
-        truth, p, what = j.truth, j.score, f"share with {j.things}"
+        truth, p, what, names = j.truth, j.score, f"share with {j.things}", ("case", "other row")
     else:
-        truth, p, what = j.right, j.sureness, "share named right"
+        truth, p, what, names = j.right, j.sureness, "share named right", ("right answer", "wrong answer")
     fit = calibration_fit(truth, p, j.groups)
-    kind, sentence = calibration_verdict(fit, int(truth.sum()), int((~truth).sum()))
+    kind, sentence = calibration_verdict(fit, int(truth.sum()), int((~truth).sum()), names)
     if j.study.task == "multiclass":
         sentence = sentence.replace("The probabilities", "The probabilities of the classes named")
     stage.finding(sentence)
-    stage.metric("brier", fit["brier"])
-    stage.metric("calibration_slope", *fit["slope"])
-    stage.metric("calibration_gap", *fit["gap"])
+    label = "Brier score" + ("" if j.study.task == "binary" else " of the class named")
+    stage.metric("brier", fit["brier"], label=label)
+    stage.metric("calibration_slope", *fit["slope"], label="slope of calibration")
+    stage.metric("calibration_gap", *fit["gap"], label="observed less predicted probability")
     if "timid" in sentence or "extreme" in sentence:
         stage.note(
             "Too timid: the probabilities should be closer to 0 and 1. Too extreme: further away from them."
@@ -838,59 +862,118 @@ def show_calibration(
         )
     stage.figure(
         calibration_figure(calibration_table(truth, p, groups=j.groups), p, what),
-        f"Predicted on average {percent(p.mean())}, observed {percent(truth.mean())}",
-        f"Bins of equally many rows with 95 % intervals (Wilson). Slope {fmt_interval(*fit['slope'])}, intercept {fmt_interval(*fit['intercept'])}, "
-        f"Brier score {fmt(fit['brier'])}. {plural(len(p), 'row')}.",
+        f"Predicted on average {percent(p.mean())}, observed {percent(truth.mean())}"
+        + (": too few rows to judge the probabilities" if kind == "unknown" else ""),
+        f"Bins of equally many rows with 95 % intervals (Wilson). {fit_text(fit) if kind != 'unknown' else ''}Brier score {fmt(fit['brier'])}. {plural(len(p), 'row')}.",
     )
 
 # %% ../notebooks/04_evaluation.ipynb #c3743473
-def kept_sentence(
-    stage: Stage,  # records
-    j: Judged,  # the holdout
+def kept_word(
+    rate: tuple[float, float, float],  # share that holds the truth, with its interval
+    promised: float,  # share
 ) -> str:
-    "How often the model's ranges or sets hold the truth, shown and recorded"
-    found = j.model.ranges_of(j.predictions)
-    if found is None:
-        return ""
-    promised = j.model.ranges["level"]
-    if "set" in found:
-        held = np.array([f"|{y}|" in f"|{s}|" for y, s in zip(j.y.astype(str), found["set"], strict=True)])
-        several, width = (
-            (found["size"] > 1).mean(),
-            f"{percent((found['size'] == 1).mean())} of them name a single class",
-        )
-        stage.metric("several_classes", several)
-    else:
-        y = j.y.to_numpy(float)
-        held = ((found["low"] <= y) & (y <= found["high"])).to_numpy()
-        width = f"the middle one is {rounded((found['high'] - found['low']).median(), j.unit)} wide"
-    rate = rate_interval(held, j.groups)
-    verdict = "as promised, within chance"
-    if not rate[1] <= promised <= rate[2]:
-        verdict = "less often than promised" if rate[0] < promised else "more often than promised"
-    what = "Sets of classes" if "set" in found else "Ranges"
-    sentence = f"{what} that should hold the truth in {percent(promised)} of the rows hold it in {percent(rate[0])} ({percent(rate[1])} to {percent(rate[2])}): {verdict}; {width}."
-    stage.finding(sentence)
-    stage.metric("coverage_90", *rate)
-    return sentence
+    "How a share stands to the promise"
+    if rate[1] <= promised <= rate[2]:
+        return "as promised, within chance"
+    return "less often than promised" if rate[0] < promised else "more often than promised"
+
+
+def kept_sentence(
+    rate: tuple[float, float, float],  # share that holds the truth, with its interval
+    promised: float,  # share
+    what: str,  # "Ranges" or "Sets of classes"
+    rest: str,  # how wide they are
+) -> str:
+    "How often the model's ranges or sets hold the truth"
+    return f"{what} that should hold the truth in {percent(promised)} of the rows hold it in {fmt_interval(*(100 * v for v in rate), '%')}: {kept_word(rate, promised)}; {rest}."
 
 # %% ../notebooks/04_evaluation.ipynb #1d24192e
 def show_ranges(
     stage: Stage,  # where it is shown
     j: Judged,  # the holdout, regression
-    train: pd.DataFrame,  # training rows with the truth
-    oof: pd.DataFrame,  # out-of-fold predictions of the chosen model
 ) -> None:
-    "Whether ranges learned in cross-validation hold on the holdout"
-    learned = (train.loc[oof.index, j.study.target] - oof["prediction"]).to_numpy(float)
-    table = range_coverage(j.errors, learned, groups=j.groups)
-    sentence = kept_sentence(stage, j)
+    "Whether the ranges that the model gives hold on the holdout"
+    found = j.model.ranges_of(j.predictions)
+    if found is None:
+        stage.note("The model gives no ranges around its predictions.")
+        return
+    y, promised = j.y.to_numpy(float), j.model.ranges["level"]
+    low, high = found["low"].to_numpy(float), found["high"].to_numpy(float)
+    held, width = (low <= y) & (y <= high), high - low
+    rate = rate_interval(held, j.groups)
+    middle = f"the middle one is {rounded(np.median(width), j.unit)} wide"
+    sentence = kept_sentence(rate, promised, "Ranges", middle)
+    stage.finding(sentence)
+    stage.metric(
+        "coverage_90", *rate, label=f"share of ranges that hold the truth ({percent(promised)} promised)"
+    )
     if "less often" in sentence:
         stage.todo(f"{sentence} Widen the ranges or learn them from newer rows.", "How sure it is")
+    table = range_coverage(held, width, j.predictions["prediction"].to_numpy(float), j.groups)
     stage.figure(
-        coverage_figure(table), "Promised and kept",
-        f"Ranges from the errors of {plural(len(learned), 'out-of-fold prediction')}; dots: share of {plural(len(j.y), 'row')} of the holdout, 95 % interval.",
+        coverage_figure(table, promised, j.unit),
+        f"The ranges hold the truth in {percent(rate[0])} of the rows; {percent(promised)} were promised",
+        f"The ranges that the model gives with its predictions, from {rounded(table['width'].min(), j.unit)} to {rounded(table['width'].max(), j.unit)} "
+        f"wide (medians of the bins). Dots: share that holds the truth in bins of equally many rows, with 95 % interval. {plural(len(y), 'row')}.",
     )  # fmt: skip
+
+# %% ../notebooks/04_evaluation.ipynb #a1e318ef
+def kept_by_class(
+    held: np.ndarray,  # True where the set of the row holds the truth
+    y: np.ndarray,  # true labels
+    groups: np.ndarray | None = None,  # rows that hang together
+) -> pd.DataFrame:  # class, rows, held, low, high; the one held least often first
+    "How often the sets hold the truth, class by class, with intervals for all classes at once (Bonferroni)"
+    y, rows = np.asarray(y, str), []
+    classes = np.unique(y)
+    for c in classes:
+        apart = None if groups is None else groups[y == c]
+        rows.append((c, int((y == c).sum()), *rate_interval(held[y == c], apart, 1 - 0.05 / len(classes))))
+    found = pd.DataFrame(rows, columns=["class", "rows", "held", "low", "high"])
+    return found.sort_values("held", kind="stable", ignore_index=True)
+
+
+def show_sets(
+    stage: Stage,  # where it is shown
+    j: Judged,  # the holdout, classes
+) -> None:
+    "Whether the sets of classes that the model gives hold on the holdout"
+    found = j.model.ranges_of(j.predictions)
+    if found is None:
+        stage.note("The model gives no sets of classes with its answers.")
+        return
+    promised, size = j.model.ranges["level"], found["size"].to_numpy()
+    held = np.array([f"|{y}|" in f"|{s}|" for y, s in zip(j.y.astype(str), found["set"], strict=True)])
+    rate, table = rate_interval(held, j.groups), kept_by_class(held, j.y, j.groups)
+    one, several, none = (percent(part.mean()) for part in (size == 1, size > 1, size == 0))
+    stage.finding(
+        kept_sentence(
+            rate,
+            promised,
+            "Sets of classes",
+            f"{one} of them name a single class, {several} several, {none} none",
+        )
+    )
+    stage.metric("several_classes", (size > 1).mean(), label="share of sets that name several classes")
+    stage.metric(
+        "coverage_90", *rate, label=f"share of sets that hold the truth ({percent(promised)} promised)"
+    )
+    words = [kept_word(row, promised) for row in table[["held", "low", "high"]].to_numpy()]
+    short_of = [short(c, 30) for c, word in zip(table["class"], words, strict=True) if "less" in word]
+    if "less" in kept_word(rate, promised) or short_of:
+        where = f" of {', '.join(short_of[:3])}" if short_of else ""
+        stage.todo(
+            f"The sets of classes hold the truth{where} less often than promised: learn them from newer rows.",
+            "How sure it is",
+        )
+    shown = table[["class", "rows"]].assign(
+        **{"truth held in": [fmt_interval(*v, "%") for v in 100 * table[["held", "low", "high"]].to_numpy()],
+           "verdict": words}
+    )  # fmt: skip
+    stage.show(
+        shown,
+        f"Class by class, promised {percent(promised)}; intervals for all classes at once (Bonferroni).",
+    )
 
 # %% ../notebooks/04_evaluation.ipynb #3400d0e4
 def periods_of(
@@ -906,7 +989,8 @@ def periods_of(
     for freq, least in [("Y", 8), ("Q", 13), ("M", 5), ("W", 5), ("D", 3), ("W", 3), ("M", 3), ("h", 3)]:
         periods = when.dt.to_period(freq)
         if least <= periods.nunique() <= 36:
-            begin = periods.dt.start_time.dt.strftime(
+            first = when.dt.to_period("h" if freq == "h" else "D").dt.start_time.min()
+            begin = periods.dt.start_time.clip(lower=first).dt.strftime(
                 "%Y-%m-%d %H:%M" if freq == "h" else "%Y-%m" if freq in "YQM" else "%Y-%m-%d"
             )
             return pd.Series(pd.Categorical(begin.where(when.notna(), None), ordered=True), when.index)
@@ -991,7 +1075,7 @@ def show_time(
             "Over time",
         )
     stage.figure(
-        periods_figure(table, j.metric), f"{j.metric.label} from {table['group'].iloc[0]} to {table['group'].iloc[-1]}",
+        periods_figure(table, j.metric), f"{first_up(j.metric.label)} in {plural(len(table), 'period')}, the first from {table['group'].iloc[0]}, the last from {table['group'].iloc[-1]}",
         f"95 % bootstrap intervals. {fmt(table['rows'].min())} to {fmt(table['rows'].max())} rows a period. One stretch of time cannot tell season from trend.",
     )  # fmt: skip
 
@@ -1067,7 +1151,8 @@ def show_importance(
     stage.figure(
         importance_figure(e),
         f"{short(sizes.index[0], 60)} contributes most",
-        f"Mean size of the SHAP values over {rows} of the holdout. {e.method}.",
+        f"Mean size of the SHAP values over {rows} of the holdout. {e.method}."
+        + (" Grey: the mean sizes of all other features, added up." if len(sizes) > 13 else ""),
     )
     if (unit := e.unit) == "log-odds":
         alone_ = "" if len(e.outputs) == 1 else " for one class, the others unchanged,"
@@ -1109,6 +1194,19 @@ def probe_of(
     )
 
 
+def with_bounds(
+    probe: Probe,  # rows that were tried
+    found: pd.DataFrame,  # worse, low, high: what altered values do to the score
+) -> pd.DataFrame:  # the same, with ends that allow for a score at its best or worst end
+    "Losses of a model that made no mistake among these rows are no surer than its score"
+    base, sign, units = probe.base[0], probe.metric.sign, effective_units(probe.groups, len(probe.y))
+    ends = [
+        difference_within(probe.metric, (base, base - sign * worse)[::sign], (low, high), units)
+        for worse, low, high in found[["worse", "low", "high"]].to_numpy(float)
+    ]
+    return found.assign(low=[low for low, _ in ends], high=[high for _, high in ends])
+
+
 def show_reliance(
     stage: Stage,  # where it is shown
     j: Judged,  # the holdout
@@ -1119,7 +1217,7 @@ def show_reliance(
         stage.note("Nothing is shuffled: no feature moves any prediction.")
         return None
     probe = probe_of(j, 1.2, (MOST + 1) * REPEATS)
-    both = reliance(probe, e, feature_groups(e, probe.features, kin_of(j.model)))
+    both = with_bounds(probe, reliance(probe, e, feature_groups(e, probe.features, kin_of(j.model))))
     if both["low"].isna().all():
         stage.note(
             f"Nothing is shuffled: {j.metric.label} cannot be computed on {plural(len(probe.y), 'row')}."
@@ -1130,7 +1228,8 @@ def show_reliance(
     stage.figure(
         reliance_figure(both, e.unit, j.metric.label + unit), "What moves the predictions, and what the score needs",
         f"Left: SHAP. Right: how much worse {j.metric.label} gets when the values are dealt out to other rows ({plural(REPEATS, 'shuffle')}, "
-        f"{plural(len(probe.y), 'row')}), with 95 % interval; orange: within chance.",
+        f"{plural(len(probe.y), 'row')}), with 95 % interval; orange: within chance. "
+        "Where a line is for several features their contributions are added up row by row, so that opposite ones cancel, and they are shuffled together.",
     )  # fmt: skip
     return both
 
@@ -1146,7 +1245,7 @@ def show_courses(
     stage.finding(course_sentence(found, j.unit, bool(j.model.classes)))
     if not found:
         return
-    label = "probability" if j.model.classes else j.things + (f" ({j.unit})" if j.unit else "")
+    label = "probability" if j.model.classes else "mean" + (f" ({j.unit})" if j.unit else "")
     stage.figure(
         courses_figure(found, label), "How the prediction moves with single features",
         f"Mean over {plural(len(found[0].curves), 'row')} when all of them take the value; band or bar: the middle eight tenths of the rows' own curves, each from its own level.",
@@ -1187,7 +1286,10 @@ def show_steadiness(
     again, name = refits(j.model, known.frame, known.features, e, j.study.seed)
     found = steadiness(e, again, seed=j.study.seed)
     stage.finding(steadiness_sentence(found, name))
-    stage.metric("importance_agreement", float(np.mean(found.agreement)) if len(found.agreement) else np.nan)
+    stage.metric(
+        "importance_agreement", float(np.mean(found.agreement)) if len(found.agreement) else np.nan,
+        label="agreement of feature rankings (Kendall's tau)",
+    )  # fmt: skip
 
 # %% ../notebooks/04_evaluation.ipynb #3e6e8866
 def start_sentence(
@@ -1245,7 +1347,8 @@ def show_rows(
     _, locals_ = agree(j.model, few, known.features, list(panels.values()), names, j.study.seed)
     stage.finding(agreement_sentence(found))
     if len(ranks := found.ranks[np.isfinite(found.ranks)]):
-        stage.metric("shap_lime_agreement", float(np.median(ranks)), n=len(ranks))
+        label = "agreement of SHAP and LIME (rank correlation)"
+        stage.metric("shap_lime_agreement", float(np.median(ranks)), n=len(ranks), label=label)
     stage.figure(
         views_figure(few, panels, locals_), "Single predictions, taken apart twice",
         f"The largest SHAP values, and what LIME says of the same values: blue towards {j.things if j.positive else 'more' if not j.model.classes else 'the class named'}, "
@@ -1419,11 +1522,11 @@ def show_slices(
     tried = try_slices(cuts, ours, j.groups)
     weak = weak_slices(cuts, tried, level=LEVELS["slices"], least=0.05 * float(ours.mean()))
     leaf = tree_found(j, cuts, ours, weak)
-    stage.metric("weak_slices", len(weak), slices=len(tried))
-    looked = f"{plural(len(tried), 'slice')} of {plural(len(cuts), 'column')} compared"
     if not len(tried):
         stage.finding("The holdout is too small to be cut into slices that could be judged.")
         return
+    stage.metric("weak_slices", len(weak), slices=len(tried), label="weak spots")
+    looked = f"{plural(len(tried), 'slice')} of {plural(len(cuts), 'column')} compared"
     if not len(weak):
         text = f"of {plural(len(tried), 'slice')}, none is worse than the rest by more than chance"
         stage.finding(
@@ -1433,19 +1536,19 @@ def show_slices(
     worst = weak.iloc[0]
     base = theirs[in_slice(cuts, worst["members"])].mean()
     facts = f"{what} {fmt(worst['value'])}, elsewhere {fmt(worst['rest'])}; the baseline's there {fmt(base)}"
-    stage.finding(f"Weakest where {worst['slice']} ({plural(int(worst['rows']), 'row')}): {facts}.")
+    stage.finding(f"Most surely weak where {worst['slice']} ({plural(int(worst['rows']), 'row')}): {facts}.")
     advice = (
         "There the baseline is no worse."
         if worst["value"] >= base
         else "Look for columns that say more about these rows."
     )
     stage.todo(
-        f"Weakest where {worst['slice']} ({percent(worst['share'])} of the rows): {facts}. {advice}",
+        f"Most surely weak where {worst['slice']} ({percent(worst['share'])} of the rows): {facts}. {advice}",
         "Weak spots",
     )
     stage.figure(
-        slices_figure(weak, f"{what} above all other rows"), f"{plural(len(weak), 'weak spot')} after correction",
-        f"Difference from all other rows; rows in brackets. {looked}; corrected for all of them (Holm), intervals for all at once; at least 5 % worse.",
+        slices_figure(weak, f"{what}, difference from all other rows" + (f" ({j.unit})" if j.unit and not j.model.classes else "")), f"{plural(len(weak), 'weak spot')} after correction",
+        f"Means; rows in brackets. {looked}; corrected for all of them (Holm), intervals for all at once; at least 5 % worse.",
     )  # fmt: skip
     table = weak[["slice", "rows", "share", "value", "rest"]].rename(
         columns={"value": what, "rest": "elsewhere"}
@@ -1475,19 +1578,24 @@ def show_leanings(
     if not len(found):
         stage.finding("In no slice do the predictions lean to one side more than elsewhere, beyond chance.")
         return
-    worst = found.iloc[0]
-    size = (
-        fmt(100 * abs(worst["value"]), 1) + " points"
+    unit, told = (
+        ("points", ["value", "rest", "difference", "low", "high"])
         if j.study.task == "binary"
-        else rounded(abs(worst["value"]), j.unit)
+        else (j.unit, [])
+    )
+    found[told] = 100 * found[told]
+    worst = found.iloc[0]
+    size, digits = (
+        worst[["difference", "low", "high"]].to_numpy(float),
+        digits_for(worst["low"], worst["high"]),
     )
     stage.finding(
-        f"Predictions are {size} too {'low' if worst['value'] > 0 else 'high'} on average where {worst['slice']} ({plural(int(worst['rows']), 'row')})."
+        f"Predictions lean most surely to one side where {worst['slice']} ({plural(int(worst['rows']), 'row')}): "
+        f"truth less prediction is {fmt(worst['value'], digits, unit)} there and {fmt(worst['rest'], digits, unit)} elsewhere, a difference of {fmt_interval(*size)}."
     )
-    unit = "probability" if j.study.task == "binary" else j.unit
     stage.figure(
-        slices_figure(found, "truth less prediction, above all other rows" + (f" ({unit})" if unit else "")), "Where predictions lean to one side",
-        f"Right of nought: too low there, compared with all other rows. {plural(len(tried), 'slice')} compared, corrected for all of them (Holm), intervals for all at once.",
+        slices_figure(found, "truth less prediction, difference from all other rows" + (f" ({unit})" if unit else "")), "Where predictions lean to one side",
+        f"Means. Right of nought: too low, compared with all other rows; left: too high. Rows in brackets. {plural(len(tried), 'slice')} compared, corrected for all of them (Holm), intervals for all at once.",
     )  # fmt: skip
 
 # %% ../notebooks/04_evaluation.ipynb #ae486dfc
@@ -1590,7 +1698,10 @@ def show_groups(
     mine = gap[gap["measure"].isin(list(overall))]
     bad = unfair(j, gap, list(overall))
     for row in mine.itertuples():
-        stage.metric(f"gap_{row.attribute}_{row.measure}".replace(" ", "_"), row.gap, row.low, row.high)
+        stage.metric(
+            f"gap_{row.attribute}_{row.measure}".replace(" ", "_"), row.gap, row.low, row.high,
+            label=f"gap in {row.measure}, {row.attribute}",
+        )  # fmt: skip
     texts = {
         name: gap_sentence(j, name, *(g[g["attribute"] == name] for g in (table, mine, bad)))
         for name in attributes
@@ -1601,7 +1712,7 @@ def show_groups(
         fairness_figure(table, overall, j.unit), figure_title(j, mine, bad),
         f"95 % intervals; line: everybody. Rows of the group in brackets; hollow: fewer than {ENOUGH} rows that count, not compared.",
     )  # fmt: skip
-    show_gaps(stage, table, gap)
+    show_gaps(stage, table, gap, "points" if j.model.classes else j.unit)
     for name in dict.fromkeys(bad["attribute"]):
         stage.todo(f"{texts[name]} Find out why before decisions rest on it.", "Sensitive groups")
     single = [texts[c] for c in attributes if c in columns or c in set(bad["attribute"])]
@@ -1617,7 +1728,7 @@ def figure_title(
     if not len(mine):
         return "Groups of people are too small to be compared"
     if not len(bad):
-        return f"No gap between groups is surely there and reaches {limit_text(j)}"
+        return f"No gap in {' or '.join(dict.fromkeys(mine['measure']))} is surely there and reaches {limit_text(j)}"
     worst = bad.nlargest(1, "gap").iloc[0]
     size = f"{fmt(100 * worst['gap'], 0)} points" if j.model.classes else rounded(worst["gap"], j.unit)
     return f"{first_up(worst['measure'])}: {size} between {short(worst['highest'], 30)} and {short(worst['lowest'], 30)}"
@@ -1627,12 +1738,21 @@ def show_gaps(
     stage: Stage,  # where it is shown
     table: pd.DataFrame,  # rates
     gap: pd.DataFrame,  # from `group_gaps`
+    unit: str = "",  # of the gaps; shares are told in points
 ) -> None:
     "All gaps as a table, all rates as another one, and which groups are too small"
-    shown = gap.assign(interval=[fmt_interval(*v) for v in gap[["gap", "low", "high"]].to_numpy()])
+    name, scale = "gap" + (f" ({unit})" if unit else ""), 100 if unit == "points" else 1
+    shown = gap.assign(
+        **{name: [fmt_interval(*v) for v in scale * gap[["gap", "low", "high"]].to_numpy(float)]}
+    )
     stage.show(
-        shown[["attribute", "measure", "interval", "highest", "lowest", "groups"]],
-        "The largest gap of each measure; intervals corrected for all attributes and pairs of groups (Bonferroni).",
+        shown[["attribute", "measure", name, "highest", "lowest", "groups"]],
+        "The largest gap of each measure, with 95 % intervals corrected for all attributes and pairs of groups (Bonferroni)."
+        + (
+            " Selection rates are judged by their ratio, below."
+            if "selection rate" in set(gap["measure"])
+            else ""
+        ),
     )
     small, partly = too_small(table), partly_small(table)
     names = lambda groups: (
@@ -1660,7 +1780,8 @@ def show_selection(
     found, texts = four_fifths(table, least), []
     for _, row in found.iterrows():
         name = row["attribute"].replace(" ", "_")
-        stage.metric(f"selection_ratio_{name}", row["ratio"], row["low"], row["high"])
+        label = f"ratio of selection rates, {row['attribute']}"
+        stage.metric(f"selection_ratio_{name}", row["ratio"], row["low"], row["high"], label=label)
         if row["attribute"] in columns:
             texts.append(f"{first_up(short(row['attribute'], 40))}: {selection_sentence(row, least)}")
             stage.finding(texts[-1])
@@ -1706,13 +1827,13 @@ def show_remedies(
     table = alternatives(group, j.truth, decided, paid_for)
     if text := alternatives_sentence(table):
         stage.note(f"{first_up(short(column, 40))}: {text}")
-    shown = dict.fromkeys(
-        ["selection gap", "true positive gap", "false positive gap", "flagged", "accuracy"], "percent"
-    )
+    gaps_ = [c for c in table if c.endswith(" gap")]
+    told = {f"{c} (points)": [fmt(100 * v, 1) for v in table[c]] for c in gaps_}
+    shown = table[["decision"]].assign(**told).join(table.drop(columns=["decision", *gaps_]))
     stage.show(
-        table,
+        shown,
         f"Ways to decide, by {short(column, 40)}: largest gaps between groups, and what it costs. Thresholds by group were chosen on the other half of the rows.",
-        formats=shown,
+        formats={"flagged": "percent", "accuracy": lambda v: percent(v, 1)},
     )
 
 # %% ../notebooks/04_evaluation.ipynb #533d74a8
@@ -1735,7 +1856,7 @@ def show_robustness(
     "How much worse the score gets when rows come in damaged"
     columns = raw_columns(j.model, j.frame, fixed_columns(j.study) - set(j.study.sensitive))
     probe = probe_of(j, 0.8, 36)
-    found = damages(probe, columns, first_columns(j, e))
+    found = with_bounds(probe, damages(probe, columns, first_columns(j, e)))
     if found["refused"].any():
         stage.todo(
             f"The model fails on rows with {', '.join(found.loc[found['refused'], 'damage'][:3])}: use one that takes such rows.",
@@ -1760,15 +1881,20 @@ def show_robustness(
     unit = f" ({j.metric.unit})" if j.metric.unit else ""
     stage.figure(
         robust_figure(pd.concat([found, times]), j.metric.label + unit), "What damage does to the score",
-        f"{plural(len(probe.y), 'row')} of the holdout, 95 % intervals; the same rows with and without damage{'; oldest and newest third: against all rows' if len(times) else ''}. Grey: within chance. Single columns: the six that hurt most.",
+        f"{plural(len(probe.y), 'row')} of the holdout, 95 % intervals; the same rows with and without damage{'; oldest and newest third: against all rows' if len(times) else ''}. Blue: surely worse; grey: not. Of single columns the six faults that hurt most.",
     )  # fmt: skip
     bad = harmful(found, gain)
     if bad:
         stage.todo(
-            f"{'A fault' if len(bad) == 1 else 'Faults'} in {', '.join(short(c, 30) for c in bad[:3])} alone can cost half of what the model is good for: check the column before predicting.",
+            f"{'A fault' if len(bad) == 1 else 'Faults'} in {', '.join(short(c, 30) for c in bad[:3])} alone can cost half or more of what the model gains over the baseline: "
+            f"check {'this column' if len(bad) == 1 else 'these columns'} before predicting.",
             "When rows come in damaged",
         )
-    stage.metric("worst_damage", *found[["worse", "low", "high"]].iloc[0], unit=j.metric.unit)
+    worst = found.iloc[0]
+    stage.metric(
+        "worst_damage", *worst[["worse", "low", "high"]], unit=j.metric.unit,
+        label=f"loss of {j.metric.label} by the worst damage tried ({worst['damage']})",
+    )  # fmt: skip
     table = found[found["column"] != ""].assign(
         interval=[
             fmt_interval(*v) for v in found.loc[found["column"] != "", ["worse", "low", "high"]].to_numpy()
@@ -1799,7 +1925,7 @@ def show_hardest(
     top = [n for n in e.importance().index if n in j.features][:3]
     stage.show(
         hard_table(hard, j.frame.index, j.y, j.predictions["prediction"], loss, j.features, targets, top, what),
-        f"The largest errors on the holdout. Beside them the targets of the most similar among {fmt(len(known.frame))} training rows; features count by what they contribute, distance from 0 (equal) to 1.",
+        f"The largest errors on the holdout: {min(len(hard.rows), 8)} of the {len(hard.rows)} that were looked at. Beside them the targets of the most similar among {fmt(len(known.frame))} training rows; features count by what they contribute, distance from 0 (equal) to 1.",
     )  # fmt: skip
 
 # %% ../notebooks/04_evaluation.ipynb #e75f0926
@@ -1830,6 +1956,7 @@ def show_labels(
             "suspect_labels" if where == "training rows" else "suspect_labels_holdout",
             len(found.rows),
             n=found.n,
+            label=f"suspect labels among the {where}",
         )
         stage.show(
             labels_table(found, classes, p, labels, frame.index, frame, columns),
@@ -1864,19 +1991,22 @@ def _seconds(s: float) -> str:
 # %% ../notebooks/04_evaluation.ipynb #97e5b386
 def memory_of(
     load: Callable[[], object],  # gives the model anew
-    size: int,  # bytes of its file
-) -> tuple[float, int]:  # bytes of one model in memory, roughly; copies loaded
+    seconds: float = 1.0,  # for all copies
+    most: float = 200e6,  # bytes that the copies may take
+) -> tuple[float, int]:  # bytes of one model in memory, roughly, NaN where that cannot be told; copies loaded
     "What a loaded model adds to a process"
     import gc
 
     import psutil
 
     gc.collect()
-    before, kept = psutil.Process().memory_info().rss, []
-    for _ in range(int(np.clip(20e6 / max(size, 1), 2, 10))):
+    taken, kept, begun = [psutil.Process().memory_info().rss], [], clock.perf_counter()
+    while len(kept) < 100 and clock.perf_counter() - begun < seconds and taken[-1] - taken[0] < most:
         kept.append(load())
-    grown = psutil.Process().memory_info().rss - before
-    return max(grown, 0) / len(kept), len(kept)
+        taken.append(psutil.Process().memory_info().rss)
+    half = len(kept) // 2
+    grown = taken[-1] - taken[half]
+    return (grown / (len(kept) - half) if grown >= 1e6 else np.nan), len(kept)
 
 
 def tail(
@@ -1893,31 +2023,35 @@ def show_speed(
 ) -> None:
     "Latency for one row and for a thousand, memory, and the size on disk"
     rows = min(1000, len(j.frame))
-    measured = {
-        1: latencies(j.model, j.frame, 1, 200, limit=1.0),
-        1000: latencies(j.model, j.frame, rows, 30, limit=1.0),
-    }
-    one, many = (tail(s) for s in measured.values())
-    memory, copies = memory_of(lambda: stage.read("model"), size)
+    measured = [(n, latencies(j.model, j.frame, n, times, limit=1.0)) for n, times in ((1, 200), (rows, 30))]
+    one, many = (tail(s) for _, s in measured)
+    memory, copies = memory_of(lambda: stage.read("model"))
     megabytes = lambda b: fmt(b / 1e6, 1 if b >= 1e5 else 2, "MB")
     text = (
         f"One row takes {_seconds(one['p50'])} (95 % within {_seconds(one['p95'])}), {plural(rows, 'row')} at once {_seconds(many['p50'])}; "
-        f"the model has {megabytes(size)} on disk and takes {'about ' + megabytes(memory) if memory >= 1e5 else 'less than 0.1 MB'} of memory."
+        f"the model has {megabytes(size)} on disk"
+        + (f" and takes about {megabytes(memory)} of memory." if memory == memory else ".")
     )
     stage.finding(text)
     table = pd.DataFrame(
-        [(plural(n if n == 1 else rows, "row"), *(1000 * v for v in t.values()), len(measured[n])) for n, t in ((1, one), (1000, many))],
+        [(plural(n, "row"), *(1000 * v for v in tail(s).values()), len(s)) for n, s in measured],
         columns=["at once", "p50 (ms)", "p95 (ms)", "p99 (ms)", "calls"],
     )  # fmt: skip
     stage.show(
         table,
-        f"From raw rows to predictions, on this machine as busy as it was. Of fewer than 100 calls p99 is nearly the slowest. Memory: {plural(copies, 'copy', 'copies')} loaded.",
+        "From raw rows to predictions, on this machine as busy as it was. Of fewer than 100 calls p99 is nearly the slowest. "
+        + (
+            f"Memory: {plural(copies, 'copy', 'copies')} loaded."
+            if memory == memory
+            else f"Memory is not told: {plural(copies, 'copy', 'copies')} of the model took too little to be measured."
+        ),
     )
-    for n, t in ((1, one), (1000, many)):
-        for name, value in t.items():
-            stage.metric(f"latency_{n}_{name}", value, unit="s", n=len(measured[n]))
-    stage.metric("model_bytes", size)
-    stage.metric("model_memory", memory, unit="bytes")
+    for n, s in measured:
+        for name, value in tail(s).items():
+            label = f"time of {plural(n, 'row')} at once, {'half' if name == 'p50' else name[1:] + ' %'} of the calls within"
+            stage.metric(f"latency_{n}_{name}", value, unit="s", n=len(s), label=label)
+    stage.metric("model_bytes", size, unit="bytes", label="size of the model's file")
+    stage.metric("model_memory", memory, unit="bytes", label="memory of one model, roughly")
     limit, origin = stage.study.checks.latency_ms, stage.study.checks.origin("latency_ms")
     text = f"{text} Limit: {_seconds(limit / 1000)} for one row ({origin})."
     stage.check("LATENCY", 1000 * one["p95"] <= limit, text, value=1000 * one["p95"], limit=limit)
@@ -2028,5 +2162,6 @@ def tell_headline(
         sentence=meaning(j), rows=len(j.y), openings=stage.holdout_openings, interval=j.why,
     )  # fmt: skip
     stage.metric(
-        j.metric.name, *found["model"], baseline=found["baseline"][0], unit=j.metric.unit, n=len(j.y)
-    )
+        j.metric.name, *found["model"], baseline=found["baseline"][0], unit=j.metric.unit, n=len(j.y),
+        label=j.metric.label,
+    )  # fmt: skip

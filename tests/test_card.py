@@ -293,3 +293,18 @@ def test_a_cell_with_a_code_and_no_question_is_one_clear_error(root):
     done = nbs(root, "run", "a")
     assert done.returncode != 0
     assert "there is no check 'TEAM-WET'; a check of your own needs question=" in done.stdout + done.stderr
+
+
+def test_numbers_are_called_by_words_where_the_record_has_some():
+    timed = {"value": 0.1, "unit": "s", "n": 30, "label": "time of 55 rows at once, p50"}
+    facts = {
+        "study": "a", "task": "binary", "headline": {"metric": "roc_auc", "label": "ROC-AUC", "value": 0.7},
+        "stages": {
+            "evaluation": {"metrics": {"latency_55_p50": timed, "own_name": {"value": 3}, "model_memory": {"value": None}}},
+            "modeling": {"metrics": {"cv_roc_auc": {"value": 0.7}, "train_score": {"value": 0.8}}},
+        },
+    }  # fmt: skip
+    text = card_markdown(facts)
+    rows = re.findall(r"^\| ([^|]+) \| [\d.]", re.sub(r"<!--.*?-->", "", text), re.M)
+    assert rows == ["time of 55 rows at once, p50", r"own\_name", "ROC-AUC", "score on the training rows"]
+    assert (wrong_markdown(facts, text), wrong_page(facts, card_page(facts))) == ([], [])

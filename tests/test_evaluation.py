@@ -100,9 +100,10 @@ def show_all(judged, stage):
         ev.show_classes(stage, judged)
     else:
         ev.show_errors(stage, judged)
-        ev.show_ranges(stage, judged, judged.frame, judged.predictions)
+        ev.show_ranges(stage, judged)
     if task != "regression":
         ev.show_calibration(stage, judged)
+        ev.show_sets(stage, judged)
     ev.show_time(stage, judged)
     explanation, few, picked = ev.explain_holdout(judged)
     assert explanation.error < 1e-6
@@ -335,8 +336,8 @@ def test_calibration_of_weighted_classes_is_that_of_the_class_named():
     judged, stage, p, said = weighted_classes()
     assert np.mean(p.argmax(axis=1) != said) > 0.2
     ev.show_calibration(stage, judged)
-    assert stage.record["findings"][-1] == (
-        "The probabilities of the classes named agree with what happened, within chance."
+    assert stage.record["findings"][-1].startswith(
+        "The probabilities of the classes named agree with what happened, within chance (slope and intercept tested together: p = 0."
     )
 
 
@@ -410,3 +411,157 @@ def test_many_rows_with_few_scores_keep_their_ties():
     for name, found in ev.compare(judged, 200).items():
         value, low, high = found["baseline"]
         assert low < value < high, name
+
+
+def test_the_ranges_judged_and_drawn_are_those_that_are_served(monkeypatch):
+    "Ranges of one width everywhere: what is drawn is what the headline counts"
+    rng, (judged, stage) = np.random.default_rng(13), make_judged("regression", 12)
+    judged.predictions = pd.DataFrame({"prediction": rng.normal(20, 5, 2000)})
+    judged.y = judged.predictions["prediction"] + rng.normal(0, 2, 2000)
+    judged.model.ranges = {"level": 0.9, "edges": [], "low": [-6.0], "high": [6.0], "rows": 500}
+    drawn = []
+    monkeypatch.setattr(stage, "figure", lambda fig, title, caption: drawn.append((fig, title, caption)))
+    ev.show_ranges(stage, judged)
+    ((fig, title, caption),) = drawn
+    dots = next(line for line in fig.axes[0].lines if line.get_label() == "kept").get_ydata()
+    share = np.mean(np.abs(judged.errors) <= 6)
+    assert share > 0.99 and np.mean(dots) == pytest.approx(share)
+    assert ev.percent(share) in title and f"hold it in {100 * share:.2f}" in stage.record["findings"][-1]
+    assert "from 12 to 12 wide" in caption and "more often" in stage.record["findings"][-1]
+
+
+def test_empty_sets_are_named_and_each_class_is_judged():
+    judged, stage = make_judged("multiclass", 12)
+    truth = np.repeat(["0", "1"], [900, 100])
+    sure = np.r_[np.full(900, 0.9), np.full(60, 0.9), np.full(40, 0.4)]  # of the true class
+    p = {f"p_{c}": np.where(truth == c, sure, (1 - sure) / 2) for c in "012"}
+    judged.y, judged.predictions = pd.Series(truth), pd.DataFrame({"prediction": truth, **p})
+    judged.model.ranges = {"level": 0.9, "limits": [0.5] * 3, "rows": 500}
+    ev.show_sets(stage, judged)
+    told = stage.record["findings"][-1].replace("\u00a0", " ")
+    assert told.endswith("96.0 % of them name a single class, 0 % several, 4.0 % none.")
+    assert "less often" not in told
+    assert "hold the truth of 1 less often" in stage.record["todos"][-1]["text"]
+
+
+def test_a_verdict_of_calibration_names_its_test_and_what_differs():
+    fit = {"slope": (1.043, 1.007, 1.080), "intercept": (0.01, -0.04, 0.07), "gap": (0.0, -0.01, 0.01)}
+    fit |= {"p_value": 0.066, "distance": 0.0, "brier": 0.1}
+    assert calibration_verdict(fit, 500, 500)[1] == (
+        "The probabilities agree with what happened, within chance (slope and intercept tested together: p = 0.066); "
+        "taken alone, the slope 1.043 (1.007 to 1.080) differs from 1."
+    )
+
+
+def test_too_few_mistakes_are_told_in_words_and_by_the_figure(monkeypatch):
+    judged, stage = make_judged("multiclass", 12)
+    judged.y = pd.Series(["0"] * 55)
+    judged.predictions = pd.DataFrame({"prediction": ["0"] * 55, "p_0": 0.9, "p_1": 0.1, "p_2": 0.0})
+    drawn = []
+    monkeypatch.setattr(stage, "figure", lambda fig, *said: drawn.append((fig, *said)))
+    ev.show_calibration(stage, judged)
+    fig, title, caption = drawn[0]
+    assert "the holdout has no wrong answer, and ten are needed" in stage.record["findings"][-1]
+    assert title.endswith("too few rows to judge the probabilities") and "–" not in caption
+    assert not covered(fig.axes[0]) and fig.axes[0].get_ylabel() == "share named right"
+
+
+def test_the_promise_is_judged_by_the_difference_that_is_shown():
+    metric = ev.get_metric("mae", "regression")
+    text, worse = ev.promise_sentence((18.0, 15.0, 23.0), (22.1, 20.6, 23.7), metric)
+    assert not worse and text.endswith("the same within chance (difference 4 (−1 to 8)).")
+    text, worse = ev.promise_sentence((18.0, 17.0, 19.0), (22.1, 20.6, 23.7), metric)
+    assert worse and text.endswith("worse than promised (difference 4.1 (2.3 to 6.0)).")
+
+
+def test_a_title_about_gaps_names_the_rates_that_it_speaks_of():
+    judged, _ = make_judged("binary", 400)
+    _, gap, overall = ev.compare_groups(judged, ev.attributes_of(judged.frame, ["town"]))
+    mine = gap[gap["measure"].isin(list(overall))]
+    title = ev.figure_title(judged, mine, mine.head(0))
+    assert title.startswith("No gap in true positive rate or false positive rate is surely there")
+
+
+def test_differences_from_a_perfect_score_are_no_surer_than_the_score():
+    judged, _ = make_judged("multiclass", 60)
+    n = len(judged.y)
+    p = {f"p_{c}": (judged.y == c).astype(float) for c in "012"}
+    judged.predictions = pd.DataFrame({"prediction": judged.y, **p})
+    found = ev.compare(judged, 200)["balanced_accuracy"]
+    (value, low, high), base, diff = (found[k] for k in ("model", "baseline", "difference"))
+    assert (value, high) == (1, 1) and low < 0.97
+    assert base[0] == pytest.approx(1 / 3) and np.isnan(base[1:]).all()  # a constant answer has no interval
+    assert diff[1] == pytest.approx(low - base[0]) and diff[2] == pytest.approx(1 - base[0])
+    assert n == 60 and ev.standing(diff, 1) == "better"
+
+
+def test_a_leaning_is_told_as_it_is_drawn(monkeypatch):
+    rng, (judged, stage) = np.random.default_rng(14), make_judged("regression", 12)
+    town = pd.Series(rng.choice(["a", "b", "c"], 3000), dtype="str")
+    judged.frame = pd.DataFrame({"town": town})
+    judged.predictions = pd.DataFrame({"prediction": np.full(3000, 20.0)})
+    judged.y = pd.Series(30 - 20.0 * (town == "b") + rng.normal(size=3000))
+    drawn = []
+    monkeypatch.setattr(stage, "figure", lambda fig, *said: drawn.append(fig))
+    ev.show_leanings(stage, judged, cut_all(judged.frame))
+    dots = drawn[0].axes[0].lines[0].get_xdata()
+    assert (np.diff(dots) <= 0).all() and drawn[0].axes[0].get_xlabel().startswith(
+        "truth less prediction, difference"
+    )
+    assert (
+        ": truth less prediction is −10.0 there and 10.0 elsewhere, a difference of −20.0 ("
+        in stage.record["findings"][-1]
+    )
+
+
+def test_what_the_accuracy_keeps_is_said_to_stay():
+    from nbs_lib.tasks.fairness import alternatives_sentence
+
+    table = pd.DataFrame({
+        "decision": ["the model as it is", "thresholds that find equally many of the cases"], "true positive gap": [0.067, 0.009],
+        "accuracy": [0.87412, 0.87377], "cost for 1,000 rows": [126.0, 126.4],
+    })  # fmt: skip
+    text = alternatives_sentence(table).replace("\u00a0", " ")
+    assert "from 6.7 to 0.9 points and leave the accuracy at 87.4 %;" in text
+
+
+def test_periods_begin_where_the_rows_begin():
+    days = pd.Series(pd.date_range("2013-11-01 05:00", "2013-12-31 23:00", freq="h"))
+    periods = ev.periods_of(days)
+    assert list(periods.cat.categories[:2]) == ["2013-11-01", "2013-11-04"]
+
+
+def test_memory_that_cannot_be_measured_is_not_told():
+    assert np.isnan(ev.memory_of(lambda: object())[0])
+    megabytes, copies = ev.memory_of(lambda: np.ones(1_000_000))
+    assert 7e6 < megabytes < 9e6 and copies > 5
+
+
+def brightness(colour):
+    "Relative luminance (WCAG)"
+    c = np.array(colour[:3])
+    return float(np.where(c <= 0.03928, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722])
+
+
+def test_numbers_in_the_confusion_table_can_be_read():
+    from matplotlib.colors import to_rgba
+
+    from nbs_lib.tasks.classification import confusion, confusion_figure
+
+    ax = confusion_figure(confusion(["a"] * 100 + ["b"] * 100, ["a"] * 200)).axes[0]
+    cells = [to_rgba(p.get_facecolor()) for p in ax.patches]
+    darkest = min(brightness(np.array(c[:3]) * c[3] + 1 - c[3]) for c in cells)
+    for text in ax.texts:
+        assert (darkest + 0.05) / (brightness(to_rgba(text.get_color())) + 0.05) >= 4.5, text.get_text()
+
+
+def test_damage_is_told_as_it_is_counted(monkeypatch):
+    judged, stage = make_judged("regression", 400)
+    judged.model.columns = ["wind", "warm", "damp"]
+    captions = []
+    monkeypatch.setattr(stage, "figure", lambda fig, title, caption: captions.append(caption))
+    explanation, *_ = ev.explain_holdout(judged)
+    ev.show_robustness(stage, judged, explanation, 0.5)
+    todo = stage.record["todos"][-1]["text"]
+    assert "half or more of what the model gains over the baseline: check these columns" in todo
+    assert "Blue: surely worse; grey: not. Of single columns the six faults that hurt most." in captions[-1]

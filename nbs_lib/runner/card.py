@@ -371,6 +371,18 @@ def _answer(b: Book) -> list[Block]:
     ]
 
 
+_CALLED = {"cv_baseline": "baseline", "cv_lead": "lead over the baseline", "train_score": "score on the training rows",
+           "trials": "settings tried"}  # fmt: skip
+
+
+def _called(b: Book, place: tuple[str, ...], head: str | None) -> list[Piece]:
+    "A metric in words where the record has some; its name otherwise"
+    if place[-1] == f"cv_{head}":
+        return b.text("headline", "label") or [Sourced(pointer(*place), place[-1])]
+    words = _CALLED.get(place[-1])
+    return [words] if words else b.text(*place, "label", limit=120) or [Sourced(pointer(*place), place[-1])]
+
+
 def _metric_rows(b: Book, stage: str) -> list[list[list[Piece]]]:
     "Name, value, interval and number of rows of what a stage recorded"
     rows, names = [], list(b.get("stages", stage, "metrics") or {})
@@ -388,7 +400,7 @@ def _metric_rows(b: Book, stage: str) -> list[list[list[Piece]]]:
             )
             rows.append(
                 [
-                    [Sourced(pointer(*place), name)],
+                    _called(b, place, head),
                     [*value, *([" ", *unit] if unit else [])],
                     ends,
                     b.num(*place, "n"),
@@ -547,7 +559,7 @@ def _hub_metrics(b: Book) -> list[dict]:
     return first + [
         {
             "type": _source_of(*place, n),
-            "name": _source_of(*place, n),
+            "name": _source_of(*place, n, *(["label"] if b.get(*place, n, "label") else [])),
             "value": _source_of(*place, n, "value"),
         }
         for n in rest

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['OTHERS', 'in_words', 'out_of', 'binary_sentence', 'confusion', 'confusion_figure', 'threshold_curve', 'policies',
-           'cost_figure', 'ranking', 'ranking_figure', 'calibration_table', 'calibration_fit', 'calibration_verdict',
-           'calibration_figure', 'per_class', 'per_class_figure', 'multiclass_sentence']
+           'cost_figure', 'ranking', 'ranking_figure', 'calibration_table', 'calibration_fit', 'p_text',
+           'calibration_verdict', 'calibration_figure', 'per_class', 'per_class_figure', 'multiclass_sentence']
 
 # %% ../../notebooks/tasks/01_classification.ipynb #ac0c5676
 import matplotlib.pyplot as plt
@@ -133,7 +133,7 @@ def _cell(ax: plt.Axes, i: int, j: int, share: float, count: int, n: int) -> Non
     if share and (n <= 10 or share >= 0.005):
         ax.text(j, i - (0.1 if n <= 6 else 0), text, ha="center", va="center", fontsize=12 if n <= 6 else 8.5)
     if n <= 6:
-        ax.text(j, i + 0.2, f"{count:,}", ha="center", va="center", fontsize=8.5, color=PALETTE["grey"])
+        ax.text(j, i + 0.2, f"{count:,}", ha="center", va="center", fontsize=8.5)
 
 # %% ../../notebooks/tasks/01_classification.ipynb #b762c9f9
 def threshold_curve(
@@ -209,7 +209,7 @@ def cost_figure(
         references = [((cost.iloc[0] + cost.iloc[-1]) / 2, "flagging nobody, or everybody")]
     for value, name in references:
         ax.axhline(value, color=PALETTE["grey"], lw=1, ls=(0, (4, 3)))
-        ax.annotate(name, (1, value), xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points",
+        ax.annotate(name, (1, value), xycoords=("axes fraction", "data"), xytext=(0, 5), textcoords="offset points",
                     ha="right", color=PALETTE["grey"], fontsize=8.5)  # fmt: skip
     chosen = cost.iloc[int((curve["threshold"] >= threshold).sum()) - 1]
     ax.plot([threshold], [chosen], "o", color=PALETTE["ink"], zorder=4)
@@ -386,17 +386,44 @@ def calibration_fit(
     return out
 
 # %% ../../notebooks/tasks/01_classification.ipynb #56add462
+def _rests_on(fit: dict) -> str:
+    "Which test says that nothing is wrong, and what points the other way"
+    if np.isnan(fit["p_value"]):
+        return ""
+    text = f" (slope and intercept tested together: {p_text(fit['p_value'])})"
+    alone = [("slope", fit["slope"], 1), ("intercept", fit["intercept"], 0), ("mean gap", fit["gap"], 0)]
+    off = [
+        f"the {name} {fmt_interval(*v)} differs from {right}"
+        for name, v, right in alone
+        if not v[1] <= right <= v[2]
+    ]
+    return text + (f"; taken alone, {' and '.join(off)}" if off else "")
+
+
+def p_text(
+    p: float,  # of a test
+) -> str:  # "p = 0.031", "p < 0.001"
+    "A p value as reports write it"
+    return "p < 0.001" if p < 0.001 else f"p = {fmt(p, 3)}"
+
+# %% ../../notebooks/tasks/01_classification.ipynb #465546fc
 def calibration_verdict(
     fit: dict,  # from `calibration_fit`
     cases: int,  # rows where it happened
     others: int,  # rows where it did not
+    names: tuple[str, str] = ("case", "other row"),  # what these rows are called, one of each
 ) -> tuple[str, str]:  # "right", "small", "off" or "unknown"; and the sentence
     "Whether the probabilities can be taken at their word"
     if min(cases, others) < 10:
-        few = "cases" if cases <= others else "others"
+        few = min(cases, others)
+        seen = (
+            plural(few, names[0] if cases <= others else names[1])
+            if few
+            else f"no {names[0] if cases <= others else names[1]}"
+        )
         return (
             "unknown",
-            f"Too few {few} ({min(cases, others)}) to judge the probabilities: ten are the least.",
+            f"The probabilities cannot be judged: the holdout has {'only ' if few else ''}{seen}, and ten are needed.",
         )
     slope, gap = fit["slope"], fit["gap"]
     if np.isnan(fit["p_value"]):
@@ -404,7 +431,7 @@ def calibration_verdict(
     else:
         certain = fit["p_value"] < 0.05
     if not certain:
-        return "right", "The probabilities agree with what happened, within chance."
+        return "right", f"The probabilities agree with what happened, within chance{_rests_on(fit)}."
     parts = []
     if not gap[1] <= 0 <= gap[2]:
         parts.append(
@@ -429,13 +456,14 @@ def calibration_figure(
     fig, (ax, below) = plt.subplots(
         2, 1, figsize=(WIDTH["column"] * 0.85, 4.4), sharex=True, height_ratios=[4, 1]
     )
-    top = min(1.0, 1.08 * float(np.nanmax([table["high"].max(), table["predicted"].max(), 0.05])))
-    ax.plot([0, 1], [0, 1], color=PALETTE["grey"], lw=0.9, ls=(0, (4, 3)))
+    top = min(1.03, 1.08 * float(np.nanmax([table["high"].max(), table["predicted"].max(), 0.05])))
+    ax.plot([0, 1], [0, 1], color=PALETTE["grey"], lw=0.9, ls=(0, (4, 3)), label="as predicted")
     ax.vlines(table["predicted"], table["low"], table["high"], color=PALETTE["accent"], lw=2, alpha=0.7)
-    ax.plot(table["predicted"], table["observed"], "o", color=PALETTE["accent"])
+    ax.plot(table["predicted"], table["observed"], "o", color=PALETTE["accent"], label="as it came")
     ax.set(ylabel=what, ylim=(0, top), xlim=(0, min(1.0, max(top, float(np.quantile(p, 0.995))))))
-    ax.annotate("predictions right", (0.93 * top, 0.93 * top), xytext=(-6, 2), textcoords="offset points",
-                ha="right", fontsize=8.5, color=PALETTE["grey"])  # fmt: skip
+    ax.legend(
+        ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2
+    )  # above, where nothing lies
     below.hist(p, bins=np.linspace(0, ax.get_xlim()[1], 41), color=FAINT)
     below.set(xlabel="predicted probability", ylabel="rows")
     below.grid(False)

@@ -263,10 +263,11 @@ def alternatives_sentence(
     cost, now = best["cost for 1,000 rows"], own["cost for 1,000 rows"]
     more = f"{percent(abs(cost / now - 1))} {'more' if cost > now else 'less'}" if now > 0 else fmt(cost)
     points = lambda v: fmt(100 * v, 1)
+    before, after = (percent(row["accuracy"], 1) for row in (own, best))
+    change = f"leave the accuracy at {after}" if before == after else f"the accuracy from {before} to {after}"
     return (
         f"A threshold for each group, chosen to {best['decision'].removeprefix('thresholds that ')}, would change the gap in finding cases from {points(own['true positive gap'])} to "
-        f"{points(best['true positive gap'])} points and the accuracy from {percent(own['accuracy'], 1)} to {percent(best['accuracy'], 1)}; "
-        f"the mistakes would cost {more}."
+        f"{points(best['true positive gap'])} points and {change}; the mistakes would cost {more}."
     )
 
 # %% ../../notebooks/tasks/05_fairness.ipynb #357cec66

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Weighted', 'TINY', 'WORK', 'classes_of', 'default_positive', 'positive_class', 'Metric', 'get_metric', 'metrics_for',
-           'resamples', 'bootstrap_interval', 'within', 'paired_difference']
+           'resamples', 'bootstrap_interval', 'within', 'difference_within', 'paired_difference']
 
 # %% ../../notebooks/tasks/00_metrics.ipynb #ea432eff
 from collections.abc import Callable
@@ -17,7 +17,14 @@ from fastcore.basics import patch
 from ..core.costs import paid
 from ..core.scorers import Scorer, find_scorer, weighted_scorer
 from ..core.study import METRIC_ALIASES, METRIC_NAMES, Study, known_metric
-from .intervals import bootstrap_ends, effective_units, left_out, resample_weights, wilson
+from nbs_lib.tasks.intervals import (
+    bootstrap_ends,
+    effective_units,
+    left_out,
+    rate_difference,
+    resample_weights,
+    wilson,
+)
 
 # %% ../../notebooks/tasks/00_metrics.ipynb #46136c11
 Weighted = Callable[[np.ndarray], float]  # weights of the rows (counts of a resample) -> the metric
@@ -450,8 +457,21 @@ def within(
     "An interval within the scale of its metric, and never a point at its best or worst end"
     low, high = metric.bounds
     if value in (low, high) and ends[0] == ends[1] == value and metric.name in _SHARES:
-        return tuple(map(float, wilson(value * units, units)))
+        low, high = wilson(value * units, units)
+        return min(float(low), value), max(float(high), value)
     return max(ends[0], low), min(ends[1], high)
+
+# %% ../../notebooks/tasks/00_metrics.ipynb #658bfbd3
+def difference_within(
+    metric: Metric,  # knows its scale
+    values: tuple[float, float],  # both estimates
+    ends: tuple[float, float],  # of the interval of the first less the second
+    units: float,  # rows, or groups
+) -> tuple[float, float]:  # ends
+    "The interval of a difference, with what resamples do not show where a score is at its best or worst end"
+    first, second = ((v, *within(metric, v, (v, v), units)) for v in values)
+    _, low, high = rate_difference(first, second)
+    return float(np.fmin(ends[0], low)), float(np.fmax(ends[1], high))
 
 # %% ../../notebooks/tasks/00_metrics.ipynb #9a03963f
 def paired_difference(
@@ -468,5 +488,6 @@ def paired_difference(
     if not len(y):
         return np.nan, np.nan, np.nan
     a, b = metric.prepare(y, pred_a, positive), metric.prepare(y, pred_b, positive)
-    n = resamples(len(y), n, 2 * _heavy(metric, pred_a))
-    return _with_ends(lambda w: a(w) - b(w), len(y), n, seed, groups)
+    n, one = resamples(len(y), n, 2 * _heavy(metric, pred_a)), np.ones(len(y))
+    whole, low, high = _with_ends(lambda w: a(w) - b(w), len(y), n, seed, groups)
+    return whole, *difference_within(metric, (a(one), b(one)), (low, high), effective_units(groups, len(y)))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['rounded', 'regression_sentence', 'within_figure', 'error_bins', 'errors_figure', 'error_shape', 'shape_sentence',
-           'range_coverage', 'coverage_sentence', 'coverage_figure', 'worst_rows']
+           'range_coverage', 'coverage_figure', 'worst_rows']
 
 # %% ../../notebooks/tasks/02_regression.ipynb #26cf4c34
 import matplotlib.pyplot as plt
@@ -69,6 +69,13 @@ def within_figure(
     return fig
 
 # %% ../../notebooks/tasks/02_regression.ipynb #e3e580aa
+def _bins_of(predicted: np.ndarray, bins: int = 10) -> np.ndarray:
+    "Bins of equally many rows by size of the prediction; fewer where rows are few"
+    bins = int(np.clip(len(predicted) // 20, 1, bins))
+    edges = np.unique(np.quantile(predicted, np.linspace(0, 1, bins + 1)))
+    return np.clip(np.searchsorted(edges, predicted, side="right") - 1, 0, max(len(edges) - 2, 0))
+
+
 def error_bins(
     y: np.ndarray,  # truth
     predicted: np.ndarray,  # prediction
@@ -76,10 +83,7 @@ def error_bins(
     groups: np.ndarray | None = None,  # rows that hang together
 ) -> pd.DataFrame:  # predicted, error, low, high, p10, p90, rows: one line a bin
     "The errors by size of the prediction"
-    bins = int(np.clip(len(y) // 20, 1, bins))
-    edges = np.unique(np.quantile(predicted, np.linspace(0, 1, bins + 1)))
-    code = np.clip(np.searchsorted(edges, predicted, side="right") - 1, 0, max(len(edges) - 2, 0))
-    rows = []
+    rows, code = [], _bins_of(predicted, bins)
     for b in np.unique(code):
         inside = code == b
         errors = (y - predicted)[inside]
@@ -165,54 +169,39 @@ def shape_sentence(
 
 # %% ../../notebooks/tasks/02_regression.ipynb #7ba8058a
 def range_coverage(
-    errors: np.ndarray,  # on the holdout
-    learned: np.ndarray,  # out of fold, on training rows
-    levels: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95),  # promised shares
-    groups: np.ndarray | None = None,  # rows of the holdout that hang together
-) -> pd.DataFrame:  # promised, from, to, held, low, high: one line a level
-    "How often the truth lies in the range that training promised"
-    learned = np.sort(learned[np.isfinite(learned)])
-    rows = []
-    for level in levels:
-        tail = (1 - level) / 2
-        below, above = np.quantile(learned, [tail, 1 - tail]) if len(learned) else (np.nan, np.nan)
-        rows.append((level, below, above, *rate_interval((errors >= below) & (errors <= above), groups)))
-    return pd.DataFrame(rows, columns=["promised", "from", "to", "held", "low", "high"])
-
-
-def coverage_sentence(
-    table: pd.DataFrame,  # from `range_coverage`
-    level: float = 0.9,  # which line to tell
-    unit: str = "",  # of the target
-) -> str:  # one sentence
-    "Whether the ranges hold what they promise"
-    row = table.loc[(table["promised"] - level).abs().idxmin()]
-    if np.isnan(row["from"]):
-        return "No errors from cross-validation: no range can be promised."
-    verdict = "as promised, within chance"
-    if not row["low"] <= row["promised"] <= row["high"]:
-        verdict = "less often than promised" if row["held"] < row["promised"] else "more often than promised"
-    return (
-        f"A range from {rounded(row['from'], unit)} to {rounded(row['to'], unit)} around the prediction should hold "
-        f"{percent(row['promised'])} of the rows and holds {percent(row['held'])}: {verdict}."
-    )
+    held: np.ndarray,  # True where the range of the row holds the truth
+    width: np.ndarray,  # of the range of each row
+    predicted: np.ndarray,  # prediction of each row
+    groups: np.ndarray | None = None,  # rows that hang together
+) -> pd.DataFrame:  # predicted, held, low, high, width (the median), rows: one line a bin
+    "How often the ranges hold the truth, by size of the prediction"
+    rows, codes = [], _bins_of(predicted)
+    for b in np.unique(codes):
+        inside = codes == b
+        rate = rate_interval(held[inside], None if groups is None else groups[inside])
+        rows.append((predicted[inside].mean(), *rate, np.median(width[inside]), int(inside.sum())))
+    return pd.DataFrame(rows, columns=["predicted", "held", "low", "high", "width", "rows"])
 
 # %% ../../notebooks/tasks/02_regression.ipynb #bb13e28a
 def coverage_figure(
     table: pd.DataFrame,  # from `range_coverage`
+    promised: float,  # share
+    unit: str = "",  # of the target
 ) -> Figure:
-    "Promised against held, with intervals"
-    fig, ax = plt.subplots(figsize=(WIDTH["column"] * 0.75, 3.2))
-    ax.plot([0, 1], [0, 1], color=PALETTE["grey"], lw=0.9, ls=(0, (4, 3)))
-    ax.vlines(table["promised"], table["low"], table["high"], color=PALETTE["accent"], lw=2, alpha=0.7)
-    ax.plot(table["promised"], table["held"], "o", color=PALETTE["accent"])
-    low = max(0.0, min(table["promised"].min(), table["low"].min()) - 0.1)
+    "The share of ranges that hold the truth, by size of the prediction, beside the promise"
+    fig, ax = plt.subplots(figsize=(WIDTH["column"], 3.0))
+    ax.axhline(
+        promised, color=PALETTE["grey"], lw=0.9, ls=(0, (4, 3)), label=f"promised: {percent(promised)}"
+    )
+    ax.vlines(table["predicted"], table["low"], table["high"], color=PALETTE["accent"], lw=2, alpha=0.7)
+    ax.plot(table["predicted"], table["held"], "o", color=PALETTE["accent"], label="kept")
+    low = max(0.0, float(np.nanmin([promised, table["low"].min()])) - 0.05)
     ax.set(
-        xlabel="promised share",
-        ylabel="share of the holdout that the range holds",
-        xlim=(low, 1.02),
+        xlabel="predicted" + (f" ({unit})" if unit else ""),
+        ylabel="share that the range holds",
         ylim=(low, 1.02),
     )
+    ax.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
     return fig
 
 # %% ../../notebooks/tasks/02_regression.ipynb #cafb24f8

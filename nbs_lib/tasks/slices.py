@@ -289,7 +289,8 @@ def slices_figure(
     table: pd.DataFrame,  # from `weak_slices`
     xlabel: str,  # what the difference is, with its unit
 ) -> Figure:
-    "The difference of each weak slice from all other rows, with intervals"
+    "The difference of each weak slice from all other rows, with intervals, the largest on top"
+    table = table.sort_values("difference", ascending=False, kind="stable")
     fig, ax = plt.subplots(figsize=(WIDTH["wide"], 0.6 + 0.3 * max(len(table), 2)))
     at = np.arange(len(table))
     ax.hlines(at, table["low"], table["high"], color=PALETTE["accent"], lw=2, alpha=0.7)
