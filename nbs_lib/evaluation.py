@@ -282,6 +282,7 @@ def judge(
 def rows_sentence(
     j: Judged,  # the holdout
     openings: int,  # how many times it has been opened, this time included
+    seen: int = 0,  # of its rows, how many lay in another holdout that was opened
 ) -> str:
     "What the holdout is, and how often it has been looked at"
     span = ""
@@ -291,7 +292,12 @@ def rows_sentence(
         day = lambda v: f"{v:%Y-%m-%d}" if isinstance(v, pd.Timestamp) else f"{v:.0f}" if plain else fmt(v)
         span = f" from {day(first)} to {day(last)}"
     often = "for the first time" if openings <= 1 else f"{openings:,} times so far"
-    return f"The holdout has {plural(len(j.frame), 'row')}{span}; it has been opened {often}."
+    known = (
+        f" {fmt(seen)} of these rows lay in another holdout of this study that was opened: an earlier version was judged on them."
+        if seen
+        else ""
+    )
+    return f"The holdout has {plural(len(j.frame), 'row')}{span}; it has been opened {often}.{known}"
 
 
 def models_sentence(
@@ -2124,7 +2130,7 @@ def check_answer(
     reached = against(value, j.study.goal, sign)
     allowed = for_looks(diff, stage.holdout_models)
     beats = standing(allowed, sign) == "better"
-    text = f"{answer_sentence(found, j.metric, j.study.goal)} {rows_sentence(j, stage.holdout_openings)}"
+    text = f"{answer_sentence(found, j.metric, j.study.goal)} {rows_sentence(j, stage.holdout_openings, stage.holdout_seen)}"
     if stage.holdout_models > 1:
         text += f" {plural(stage.holdout_models, 'different model')} judged on these rows: difference from the baseline {fmt_interval(*allowed)} with Bonferroni's allowance."
     stage.check("HOLDOUT", bool(beats and reached not in ("missed", "open")), text, value=value[0])
