@@ -723,10 +723,17 @@ def choice_note(
 ) -> str:
     "Why this one was taken"
     chosen, best, passed, says = choice.chosen, choice.best, passed_over(contest, choice), []
-    for e in passed:
-        lead = _in_errors(choice.passed[e.name])
+    if passed:
+        each = [_in_errors(choice.passed[e.name]) for e in passed[:1]]
+        each += [fmt(_errors(choice.passed[e.name]), 1) for e in passed[1:]]
+        ahead = in_words(
+            [
+                f"{e.label} {'is ahead of the ensemble ' if e is passed[0] else ''}by {how}"
+                for e, how in zip(passed, each, strict=True)
+            ]
+        )
         says.append(
-            f"{first_up(e.label)} is ahead of the ensemble by {lead}, and {DOUBT:g} are needed to take it."
+            f"{first_up(ahead)}, and {DOUBT:g} are needed to take {'it' if len(passed) == 1 else 'one of them'}."
         )
     for e in choice.rivals:
         if (

@@ -75,6 +75,20 @@ def test_who_scored_best_is_told_even_if_it_was_passed_over():
     assert md.runner_sentence(contest, choice, choice.rivals).startswith("LightGBM scores better by 0.0")
 
 
+def test_several_that_were_passed_over_are_told_together():
+    contest = planted()
+    choice, _ = settled(contest, {"lightgbm": 3, "catboost": 3, "linear": 4, "network": 5})
+    assert set(choice.passed) >= {"lightgbm", "catboost"} and choice.chosen.name == "linear"
+    assert re.match(
+        r"\w+ and \w+ scored best, but not surely better than the ensemble; regularised linear was taken",
+        md.choice_title(contest, choice),
+    )
+    assert re.match(
+        r"\w+ is ahead of the ensemble by 0.03 \([^)]+\), 1.\d+ standard errors and \w+ by 1.\d+, and 2 are needed to take one of them\.",
+        md.choice_note(contest, choice),
+    )
+
+
 def test_without_a_single_one_that_was_passed_over_the_best_is_the_best():
     contest = planted()
     choice, _ = settled(contest, {"lightgbm": 0, "neighbours": 9, "network": 20})
