@@ -584,11 +584,12 @@ def importance_figure(
     import matplotlib.pyplot as plt
 
     sizes = e.importance()
+    top += len(sizes) == top + 1  # the last one takes no more room than "1 other"
     shown = sizes.head(top)
     fig, ax = plt.subplots(figsize=(WIDTH["column"], 0.7 + 0.27 * max(len(shown) + 1, 3)))
     labels, values = list(shown.index), list(shown)
     if len(sizes) > top:
-        labels.append("1 other" if len(sizes) - top == 1 else f"{len(sizes) - top:,} others together")
+        labels.append(f"{len(sizes) - top:,} others, added up")
         values.append(float(sizes.iloc[top:].sum()))
     at = np.arange(len(labels))
     ax.barh(

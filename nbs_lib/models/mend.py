@@ -198,7 +198,7 @@ def labels_sentence(
 ) -> str:
     "What was found, and whether it can be trusted, in words"
     if found is None:
-        return f"Wrong labels are not looked for among the {where}: that takes {ENOUGH} rows and two classes."
+        return f"Wrong labels are not looked for among the {where}: that takes at least {ENOUGH} rows, and at least two classes."
     trial = f"of labels swapped on purpose it finds {percent(found.found)}, and {percent(found.right)} of what it then flags was swapped"
     if found.right < SURE:
         return f"Wrong labels cannot be told from rows that are merely unusual among the {where} ({trial}): no list is given."

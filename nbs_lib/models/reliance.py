@@ -406,7 +406,8 @@ def course_sentence(
     size = f"{fmt(100 * c.span, 1)} points" if probability else fmt(c.span, None, said)
     name = short(c.feature, 40)
     what = f"mean {'probability' if probability else 'prediction'}{' of ' + short(c.output, 20) if c.output else ''}"
-    text = f"Over its range {name} moves the {what} by {size}, in {percent(c.alike)} of the rows that it moves the same way."
+    agree = "every row" if c.alike == 1 else f"{percent(c.alike)} of the rows"
+    text = f"{name} moves the {what} by {size}, from the value where it is lowest to the one where it is highest; in {agree} that it moves the prediction rises too."
     mixed = min(moving, key=lambda c: c.alike)
     if mixed.alike < 0.75 and mixed is not c:
         text += f" For {short(mixed.feature, 40)} the rows differ: in {percent(1 - mixed.alike)} of those that it moves it works the other way, so its mean curve says little."
