@@ -1438,7 +1438,7 @@ def show_turned(
         if n == len(rows)
         else f"In {n} of these {len(rows)} rows"
     )
-    stage.finding(f"{where} a change of one to {COLUMNS} columns was found that is enough for {what}.")
+    stage.finding(f"{where} a change of at most {COLUMNS} columns was found that is enough for {what}.")
     stage.show(
         pd.DataFrame(rows, columns=["row is", "row", "predicted", "smallest change found", "then"]),
         f"Values come from single training rows among {fmt(len(known.frame))}. This is about the model and no advice: that the change can be made, or would change the outcome, is not said.",

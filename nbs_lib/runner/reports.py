@@ -828,6 +828,9 @@ def todos(
             where = f"{stage}: {plain(section, 60)}" if section else stage
             found.append({"text": plain(todo.get("text", ""), 400), "href": href, "where": where})
             stages.add(stage)
+    found.sort(
+        key=lambda t: not t["where"].endswith(": The answer")
+    )  # a goal that is missed comes before all advice
     leaks = [str(t) for t in (manifest.get("leaks") or {}).get("todos") or []]
     found[:0] = [{"text": plain(t, 400), "href": "#leaks", "where": "leaks hunted"} for t in leaks]
     for check in manifest.get("checks") or []:

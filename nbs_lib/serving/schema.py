@@ -97,7 +97,7 @@ def _number(value: object) -> float | int:
     if type(value) is not int and type(value) is not float:
         raise Unfit("has to be a number")
     if not _finite(value):
-        raise Unfit("has to be a finite number; null says that it is missing")
+        raise Unfit("has to be a finite number, or null where it may be missing")
     return value
 
 
