@@ -6,7 +6,7 @@ step() { printf '\n== %s\n' "$*"; }
 
 step lint
 ruff check notebooks tests examples
-ruff format --check --quiet notebooks tests examples || { echo "run: ruff format notebooks tests" >&2; exit 1; }
+ruff format --check --quiet notebooks tests examples || { echo "run: ruff format notebooks tests examples" >&2; exit 1; }
 
 # Clean and export have to leave the files as they are. Compared in a copy, so that nothing here is touched.
 step clean and export leave no diff
